@@ -1,0 +1,83 @@
+#include "engine/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "engine/error.h"
+
+namespace tern {
+namespace {
+constexpr size_t kBufferBytes = 1 << 20;
+}  // namespace
+
+AtomicFile::AtomicFile(std::string path)
+    : path_(std::move(path)), temporary_(path_ + ".tmp." + std::to_string(::getpid())) {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw SystemError("cannot create " + temporary_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::Write(const void* data, size_t bytes) {
+  buffer_.append(static_cast<const char*>(data), bytes);
+  bytes_written_ += bytes;
+  if (buffer_.size() >= kBufferBytes) Flush();
+}
+
+void AtomicFile::Flush() {
+  size_t done = 0;
+  while (done < buffer_.size()) {
+    const ssize_t count = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw SystemError("cannot write " + path_, errno);
+    done += static_cast<size_t>(count);
+  }
+  buffer_.clear();
+}
+
+void AtomicFile::Commit() {
+  Flush();
+  if (::fsync(fd_) != 0) throw SystemError("cannot sync " + path_, errno);
+  const int fd = fd_;
+  fd_ = -1;
+  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int code = errno;
+    ::unlink(temporary_.c_str());
+    throw SystemError("cannot finish " + path_, code);
+  }
+  // The rename is durable only once the folder is synced; a file system that cannot is no reason to fail.
+  const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+  const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir >= 0) {
+    ::fsync(dir);
+    ::close(dir);
+  }
+}
+
+void WriteFileAtomically(const std::string& path, std::string_view content) {
+  AtomicFile file(path);
+  file.Write(content);
+  file.Commit();
+}
+
+std::string ReadFile(const std::string& path) {
+  std::error_code code;
+  if (!std::filesystem::is_regular_file(path, code)) {
+    throw NotFound(path + ": no such file; check the path");
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) throw SystemError("cannot read " + path, errno);
+  return content;
+}
+
+}  // namespace tern

@@ -1,0 +1,37 @@
+// What one call of Forward runs on: a forest of tokens.
+#ifndef TERN_ENGINE_BATCH_H_
+#define TERN_ENGINE_BATCH_H_
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/mat_view.h"
+
+namespace tern {
+
+using TokenId = int32_t;
+
+// n rows, one token each. What differs between prefill, decode, verification and training is data:
+//   use             rows            parents   logit_rows
+//   prefill chunk   up to a chunk   empty     none, or the last row
+//   decode          1               empty     that row
+//   verify a tree   nodes           tree      all
+//   hidden states   a text          empty     none
+struct Batch {
+  std::span<const TokenId> tokens;       // [n]
+  std::span<const int32_t> sequences;    // [n] cache sequence of each row; empty = all rows of sequence 0
+  // [n] batch index of the parent row, always smaller than the row's own, -1 = the last committed token.
+  // Empty = within each sequence the rows form one causal chain, in order.
+  std::span<const int32_t> parents;
+  std::span<const int32_t> logit_rows;   // rows whose logits are wanted; empty = none
+};
+// A row's position follows from these: its parent's + 1, or the sequence's committed length at the root.
+
+struct ForwardResult {
+  MatView<const float> hidden;  // [n, d] after the final norm
+  MatView<const float> logits;  // [logit_rows.size(), V]
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_BATCH_H_

@@ -1,0 +1,61 @@
+// Keys and values of many sequences, in blocks of 64 slots addressed through a table per sequence.
+//
+// A slot is not a position. A sequence has `Length()` committed tokens, whose slots equal their positions,
+// and `Pending()` rows that Forward has appended behind them, one slot each in batch order. Commit keeps a
+// root-to-node path of the pending rows, moves it to the front and drops the rest.
+#ifndef TERN_ENGINE_KV_CACHE_H_
+#define TERN_ENGINE_KV_CACHE_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/config.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/attention.h"
+#include "kernels/bfloat16.h"
+
+namespace tern {
+
+// Not thread-safe: owned by the compute thread.
+class KvCache {
+ public:
+  // Room for `max_blocks` blocks over all sequences; `max_context` slots (committed + pending) in any one.
+  // Allocates everything here. Memory: Bytes(config, max_blocks).
+  KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context, int32_t max_blocks);
+  static size_t Bytes(const ModelConfig& config, int32_t max_blocks);
+
+  // A new empty sequence, or -1 where all max_sequences are in use. Never allocates memory.
+  int32_t AddSequence();
+  void RemoveSequence(int32_t sequence);
+
+  int32_t Length(int32_t sequence) const;   // committed tokens
+  int32_t Pending(int32_t sequence) const;  // rows appended and not yet committed
+  int32_t max_context() const { return max_context_; }
+  // True where `rows` more pending rows fit both the context and the free blocks.
+  bool HasRoom(int32_t sequence, int32_t rows) const;
+
+  // Appends one pending row and returns its slot. REQUIRES HasRoom(sequence, 1). Called by Forward.
+  int32_t AppendPending(int32_t sequence);
+  // Keeps `path`, ascending indices of pending rows (each one's parent is the one before it), and drops all
+  // other pending rows. Moves at most path.size() rows per layer; slots on the path ascend, so copying
+  // forward in place never overwrites a row still to be read.
+  void Commit(int32_t sequence, std::span<const int32_t> path);
+  void CommitAll(int32_t sequence);   // the pending rows are a chain: keep them all
+  void DropPending(int32_t sequence);
+  // Forgets committed tokens from `length` on. REQUIRES no pending rows and length <= Length().
+  void Truncate(int32_t sequence, int32_t length);
+
+  const int32_t* BlockTable(int32_t sequence) const;
+  KvLayerView Layer(int32_t layer) const;
+  // Where the row in `slot` keeps K and V of KV head `head`: head_dim values each.
+  BFloat16* K(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
+  BFloat16* V(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
+
+ private:
+  int32_t max_context_ = 0;
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_KV_CACHE_H_

@@ -1,0 +1,47 @@
+// A loaded backbone: configuration and weights, read-only after loading and shared by everything.
+#ifndef TERN_ENGINE_MODEL_H_
+#define TERN_ENGINE_MODEL_H_
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/bfloat16.h"
+#include "kernels/rope.h"
+#include "kernels/ternary_pack.h"
+
+namespace tern {
+
+struct LayerWeights {
+  TernaryMatrix q_proj, k_proj, v_proj, o_proj;      // [h*hd, d], [kv*hd, d], [kv*hd, d], [d, h*hd]
+  TernaryMatrix gate_proj, up_proj, down_proj;       // [f, d], [f, d], [d, f]
+  AlignedBuffer<float> input_layernorm;              // [d]
+  AlignedBuffer<float> attn_sub_norm;                // [h*hd]
+  AlignedBuffer<float> post_attention_layernorm;     // [d]
+  AlignedBuffer<float> ffn_sub_norm;                 // [f]
+};
+
+struct Model {
+  ModelConfig config;
+  AlignedBuffer<BFloat16> embed_tokens;  // [V, d]
+  AlignedBuffer<BFloat16> lm_head;       // [V, d]; empty where tied
+  std::vector<LayerWeights> layers;      // [L]
+  AlignedBuffer<float> norm;             // [d]
+  std::unique_ptr<RopeTable> rope;
+
+  MatView<const BFloat16> OutputEmbedding() const {  // [V, d]
+    const AlignedBuffer<BFloat16>& table = lm_head.size() > 0 ? lm_head : embed_tokens;
+    return table.View(static_cast<size_t>(config.vocab_size), static_cast<size_t>(config.hidden_size));
+  }
+};
+
+// Loads a Hugging Face directory (config.json and safetensors, packed or masters). Validates every shape,
+// dtype and offset before use; throws Error naming file and tensor.
+Model LoadModel(const std::string& dir);
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_MODEL_H_

@@ -1,0 +1,17 @@
+// Element-wise activations of gated feed-forward blocks.
+#ifndef TERN_KERNELS_ACTIVATION_H_
+#define TERN_KERNELS_ACTIVATION_H_
+
+#include "kernels/mat_view.h"
+
+namespace tern {
+
+// out = relu(gate)^2 * up (BitNet 2B-4T). All [n, f]; out may be gate or up.
+void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<float> out);
+
+// x += y, both [n, d]: the residual stream.
+void AddInPlace(MatView<float> x, MatView<const float> y);
+
+}  // namespace tern
+
+#endif  // TERN_KERNELS_ACTIVATION_H_

@@ -1,0 +1,93 @@
+#include "kernels/parallel.h"
+
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <fstream>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace tern {
+namespace {
+
+int g_thread_count = 0;  // 0: not chosen yet
+
+// CPU quota of the cgroup in whole CPUs (rounded up), or a large number where there is none.
+int CgroupQuota() {
+  constexpr int kUnlimited = 1 << 20;
+  double quota = 0, period = 0;
+  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
+    std::string first;
+    if (v2 >> first >> period && first != "max") quota = std::atof(first.c_str());
+  } else {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  if (quota <= 0 || period <= 0) return kUnlimited;
+  return std::max(1, static_cast<int>(std::ceil(quota / period)));
+}
+
+}  // namespace
+
+int AvailableCores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return 1;
+  std::set<std::pair<int, int>> cores;  // (package, core): SMT siblings fall together
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &mask)) continue;
+    const std::string base = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    int package = 0, core = cpu;
+    std::ifstream(base + "physical_package_id") >> package;
+    if (std::ifstream file(base + "core_id"); !(file >> core)) core = cpu;
+    cores.insert({package, core});
+  }
+  return std::clamp(static_cast<int>(cores.size()), 1, CgroupQuota());
+}
+
+void SetThreadCount(int count) {
+  TERN_CHECK(count >= 1) << "thread count " << count;
+  g_thread_count = count;
+  omp_set_dynamic(0);
+  omp_set_num_threads(count);
+}
+
+int ThreadCount() {
+  if (g_thread_count == 0) SetThreadCount(AvailableCores());
+  return g_thread_count;
+}
+
+namespace internal {
+
+void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context) {
+  if (n == 0) return;
+  grain = std::max<size_t>(grain, 1);
+  const size_t chunks = (n + grain - 1) / grain;
+  const size_t ranges = std::min<size_t>(chunks, static_cast<size_t>(ThreadCount()));
+  if (ranges <= 1 || omp_in_parallel()) {
+    fn(context, 0, n);
+    return;
+  }
+  std::exception_ptr error;  // an exception that left an OpenMP region would end the process
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(ranges)) shared(error)
+  for (size_t r = 0; r < ranges; ++r) {
+    const size_t begin = std::min(n, chunks * r / ranges * grain);
+    const size_t end = std::min(n, chunks * (r + 1) / ranges * grain);
+    try {
+      fn(context, begin, end);
+    } catch (...) {
+#pragma omp critical(tern_parallel_error)
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace internal
+}  // namespace tern
