@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "engine/error.h"
+#include "kernels/check.h"
 
 namespace tern {
 namespace {
@@ -44,6 +45,20 @@ void AtomicFile::Flush() {
   buffer_.clear();
 }
 
+void AtomicFile::WriteAt(uint64_t offset, const void* data, size_t bytes) {
+  TERN_CHECK(offset + bytes <= bytes_written_)
+      << offset << "+" << bytes << " of " << bytes_written_;
+  Flush();
+  const char* from = static_cast<const char*>(data);
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count =
+        ::pwrite(fd_, from + done, bytes - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw SystemError("cannot write " + path_, errno);
+    done += static_cast<size_t>(count);
+  }
+}
+
 void AtomicFile::Commit() {
   Flush();
   if (::fsync(fd_) != 0) throw SystemError("cannot sync " + path_, errno);
@@ -54,7 +69,8 @@ void AtomicFile::Commit() {
     ::unlink(temporary_.c_str());
     throw SystemError("cannot finish " + path_, code);
   }
-  // The rename is durable only once the folder is synced; a file system that cannot is no reason to fail.
+  // The rename is durable only once the folder is synced; a file system that cannot is no reason to
+  // fail.
   const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
   const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {

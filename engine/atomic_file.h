@@ -1,4 +1,5 @@
-// Files appear whole or not at all: written under a temporary name in the same folder, synced, renamed.
+// Files appear whole or not at all: written under a temporary name in the same folder, synced,
+// renamed.
 #ifndef TERN_ENGINE_ATOMIC_FILE_H_
 #define TERN_ENGINE_ATOMIC_FILE_H_
 
@@ -9,9 +10,9 @@
 
 namespace tern {
 
-// Use: construct, Write..., Commit. Destroyed without Commit (an exception, say), it removes its temporary
-// file and leaves what was there before. Every failure (a full disk, a missing folder) throws Error with the
-// path and the system's reason.
+// Use: construct, Write..., Commit. Destroyed without Commit (an exception, say), it removes its
+// temporary file and leaves what was there before. Every failure (a full disk, a missing folder)
+// throws Error with the path and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -20,6 +21,8 @@ class AtomicFile {
   ~AtomicFile();
   void Write(const void* data, size_t bytes);
   void Write(std::string_view text) { Write(text.data(), text.size()); }
+  // Overwrites what was written before at `offset`: for a header whose counts come last.
+  void WriteAt(uint64_t offset, const void* data, size_t bytes);
   uint64_t bytes_written() const { return bytes_written_; }
   void Commit();  // sync, rename, sync the folder
 
