@@ -1,5 +1,5 @@
-// ParallelFor: the only way tern uses more than one core inside an operation, and (with its .cc) the
-// only code that mentions OpenMP. One thread of the process, the compute thread, calls it.
+// ParallelFor: the only way tern uses more than one core inside an operation, and (with its .cc)
+// the only code that mentions OpenMP. One thread of the process, the compute thread, calls it.
 #ifndef TERN_KERNELS_PARALLEL_H_
 #define TERN_KERNELS_PARALLEL_H_
 
@@ -13,26 +13,29 @@ namespace tern {
 // affinity mask and the cgroup quota, at least 1. Reads the system; call it once.
 int AvailableCores();
 
-// Threads that ParallelFor uses from now on, also inside oneDNN. REQUIRES: count >= 1. The default is
-// AvailableCores(). Results of every kernel are independent of this number.
+// Threads that ParallelFor uses from now on, also inside oneDNN. REQUIRES: count >= 1. The default
+// is AvailableCores(). Results of every kernel are independent of this number.
 void SetThreadCount(int count);
 int ThreadCount();
+// True while the caller runs inside a ParallelFor range (that is split over threads).
+bool InParallelFor();
 
 namespace internal {
 using RangeFn = void (*)(void* context, size_t begin, size_t end);
 void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context);
 }  // namespace internal
 
-// Calls fn(begin, end) on disjoint ranges that cover [0, n): at most one contiguous range per thread
-// (a static split, so a thread streams one piece of memory), none shorter than `grain` unless n is,
-// and every boundary a multiple of `grain`. Runs inline when one range is enough or when called from
-// inside another ParallelFor. The first exception of any range is rethrown here, after all ranges end.
-// Never allocates.
+// Calls fn(begin, end) on disjoint ranges that cover [0, n): at most one contiguous range per
+// thread (a static split, so a thread streams one piece of memory), none shorter than `grain`
+// unless n is, and every boundary a multiple of `grain`. Runs inline when one range is enough or
+// when called from inside another ParallelFor. The first exception of any range is rethrown here,
+// after all ranges end. Never allocates.
 template <class Fn>
 void ParallelFor(size_t n, size_t grain, Fn&& fn) {
   using Plain = std::remove_reference_t<Fn>;
   internal::ParallelRanges(
-      n, grain, [](void* context, size_t begin, size_t end) { (*static_cast<Plain*>(context))(begin, end); },
+      n, grain,
+      [](void* context, size_t begin, size_t end) { (*static_cast<Plain*>(context))(begin, end); },
       const_cast<std::remove_const_t<Plain>*>(std::addressof(fn)));
 }
 
