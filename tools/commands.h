@@ -1,6 +1,19 @@
-// The sub-commands of the `tern` program: each file registers its own. A sub-command's callback runs after
-// main has applied the common options (threads, ISA cap), prints results on stdout and logs on stderr, and
-// throws Error where the operation fails.
+// What the sub-commands of `tern` share: registration, common options, and how they end.
+//
+// A sub-command is one file with one Add function, called by main:
+//
+//   void AddGenerate(CLI::App& app, const CommonOptions& common) {
+//     auto options = std::make_shared<GenerateOptions>();
+//     CLI::App* command = app.add_subcommand("generate", "Writes text from a prompt");
+//     command->add_option("--max-tokens", options->max_tokens, "...");
+//     command->callback([options, &common] { RunGenerate(*options, common); });
+//   }
+//
+// Main adds the common options to every sub-command, except where the command has its own of that
+// name, and puts threads and ISA cap into force before the callback runs. The callback ends
+// normally (exit 0), throws Error or another exception (one line on stderr, exit 1), or throws
+// CLI::ValidationError for options that do not go together (exit 2). stdout carries results only;
+// logs go to stderr.
 #ifndef TERN_TOOLS_COMMANDS_H_
 #define TERN_TOOLS_COMMANDS_H_
 
@@ -15,14 +28,19 @@ namespace tern {
 
 // Options every sub-command understands.
 struct CommonOptions {
-  int threads = 0;      // 0: physical cores
+  std::string
+      model;  // directory or file; empty: the model that ships with tern (tools/model_path.h)
+  std::string heads;    // directory, file or "none"; empty: the heads beside the model
+  int threads = 0;      // 0: physical cores within CPU affinity and cgroup quota
   std::string max_isa;  // empty: the best the CPU offers
   uint64_t seed = 0;
   bool json = false;  // one JSON object on stdout instead of text
 };
 
 // `common` outlives the parse and is filled in when the callback runs.
+void AddGenerate(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);
+void AddTokenize(CLI::App& app, const CommonOptions& common);
 
 }  // namespace tern
 

@@ -1,17 +1,95 @@
-// The `tern` program. Sub-commands live in files of their own; this one only dispatches.
+// The `tern` program. Sub-commands live in files of their own; this one dispatches and reports
+// failure.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <string>
 
+#include "engine/version.h"
 #include "kernels/dispatch.h"
+#include "kernels/parallel.h"
+#include "tools/commands.h"
 
-int main(int argc, char** argv) {
-  CLI::App app{"tern: ternary language models on CPUs"};
-  app.require_subcommand(0, 1);
+namespace tern {
+namespace {
+
+constexpr int kFailed = 1, kMisuse = 2;
+
+// One line, whatever the exception's text contains.
+int Report(std::string message, int status) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  std::fprintf(stderr, "tern: %s\n", message.c_str());
+  return status;
+}
+
+std::string VersionLine() {
+  return "tern " + std::string(Version()) + " (commit " + std::string(Commit()) + ", target " +
+         CurrentTarget() + ")";
+}
+
+void ApplyRuntimeOptions(const CommonOptions& common) {
+  if (!common.max_isa.empty() && !SetMaxTarget(common.max_isa)) {
+    std::string offered;
+    for (const std::string& target : SupportedTargets())
+      offered += (offered.empty() ? "" : ", ") + target;
+    throw CLI::ValidationError(
+        "--max-isa", "expected one of " + offered + " on this CPU, got " + common.max_isa);
+  }
+  if (common.threads > 0) SetThreadCount(common.threads);
+}
+
+void AddCommonOptions(CLI::App& command, CommonOptions& common) {
+  const auto missing = [&command](const char* name) {
+    return command.get_option_no_throw(name) == nullptr;
+  };
+  if (missing("--model")) {
+    command.add_option("--model", common.model,
+                       "Model directory (default: the model that ships with tern)");
+  }
+  if (missing("--heads")) {
+    command.add_option(
+        "--heads", common.heads,
+        "Draft heads: a directory, a file or none (default: those beside the model)");
+  }
+  if (missing("--threads")) {
+    command.add_option("--threads", common.threads, "Compute threads (default: physical cores)")
+        ->check(CLI::Range(1, 1024));
+  }
+  if (missing("--max-isa")) {
+    command.add_option("--max-isa", common.max_isa,
+                       "Use no instruction set above sse4, avx2, avx512 or avx512vnni");
+  }
+  if (missing("--seed")) command.add_option("--seed", common.seed, "Seed of everything random");
+  if (missing("--json")) command.add_flag("--json", common.json, "Print one JSON object on stdout");
+  command.parse_complete_callback([&common] { ApplyRuntimeOptions(common); });
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"tern: ternary language models on CPUs", "tern"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", VersionLine,
+                       "Print version, commit and the instruction set chosen");
+  CommonOptions common;
+  for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);
   try {
     app.parse(argc, argv);
+    // What a pipe or a full disk did not take must not look like success.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      return Report("stdout: cannot write the result", kFailed);
+    return 0;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return Report(std::string(error.what()) + "; see tern --help", kMisuse);
+  } catch (const std::bad_alloc&) {
+    return Report("out of memory; use a smaller model, batch or context", kFailed);
+  } catch (const std::exception& error) {
+    return Report(error.what(), kFailed);
   }
-  return 0;
 }
+
+}  // namespace
+}  // namespace tern
+
+int main(int argc, char** argv) { return tern::Main(argc, argv); }

@@ -1,0 +1,25 @@
+#include "tools/model_path.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "engine/error.h"
+
+namespace tern {
+
+namespace fs = std::filesystem;
+
+std::string ResolveModel(const std::string& model) {
+  if (!model.empty()) return model;
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  const fs::path installed = program.parent_path().parent_path() / "share/tern/model";
+  const fs::path source = fs::path(TERN_SOURCE_DIR) / "tools/model";
+  for (const fs::path& dir : {installed, source}) {
+    if (fs::exists(dir / "config.json", ignored)) return dir.string();
+  }
+  throw NotFound("default model: no config.json in " + installed.string() + " or " +
+                 source.string() + "; give --model DIR");
+}
+
+}  // namespace tern
