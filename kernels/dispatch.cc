@@ -20,14 +20,19 @@ constexpr NamedTarget kTargets[] = {
     {"avx512", HWY_AVX3},
     {"avx512vnni", HWY_AVX3_DL},
 #else
-    {"scalar", HWY_EMU128},
+    {"scalar", HWY_SCALAR | HWY_EMU128},
     {"neon", HWY_NEON},
 #endif
 };
 
-bool Runs(const NamedTarget& target) {
-  return (hwy::SupportedTargets() & HWY_TARGETS & target.bit) != 0;
+// What the CPU offers among the compiled targets, asked before any cap: DisableTargets also changes
+// the answer of hwy::SupportedTargets.
+int64_t CpuTargets() {
+  static const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  return targets;
 }
+
+bool Runs(const NamedTarget& target) { return (CpuTargets() & target.bit) != 0; }
 
 }  // namespace
 
@@ -40,27 +45,29 @@ std::vector<std::string> SupportedTargets() {
 }
 
 std::string CurrentTarget() {
+  const int64_t cpu = CpuTargets();  // first: the call below must not be the one that is remembered
+  const int64_t enabled = cpu & hwy::SupportedTargets();
   std::string best = "none";
   for (const NamedTarget& target : kTargets) {
-    if (Runs(target)) best = target.name;
+    if ((enabled & target.bit) != 0) best = target.name;
   }
   return best;
 }
 
 bool SetMaxTarget(std::string_view name) {
-  int64_t allowed = 0;
+  int64_t above = 0;
+  bool found = false;
   for (const NamedTarget& target : kTargets) {
-    allowed |= target.bit;
+    if (found) above |= target.bit;
     if (name != target.name) continue;
     if (!Runs(target)) return false;
-    int64_t above = 0;
-    for (const NamedTarget& other : kTargets) above |= other.bit;
-    hwy::DisableTargets(above & ~allowed);
-    // The chosen target is cached; forget it so that the next call sees the cap.
-    hwy::GetChosenTarget().DeInit();
-    return true;
+    found = true;
   }
-  return false;
+  if (!found) return false;
+  hwy::DisableTargets(above);
+  // The chosen target is cached; forget it so that the next call sees the cap.
+  hwy::GetChosenTarget().DeInit();
+  return true;
 }
 
 }  // namespace tern

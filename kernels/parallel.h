@@ -39,6 +39,10 @@ void ParallelFor(size_t n, size_t grain, Fn&& fn) {
       const_cast<std::remove_const_t<Plain>*>(std::addressof(fn)));
 }
 
+// Grain for element-wise work on rows of `cols` elements: at least 16,384 elements (a few
+// microseconds, what waking a second thread costs) per range.
+inline size_t RowGrain(size_t cols) { return 16384 / (cols > 0 ? cols : 1) + 1; }
+
 }  // namespace tern
 
 #endif  // TERN_KERNELS_PARALLEL_H_
