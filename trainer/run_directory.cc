@@ -1,0 +1,158 @@
+#include "trainer/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cinttypes>
+#include <filesystem>
+#include <sstream>
+#include <utility>
+
+#include "engine/atomic_file.h"
+#include "engine/error.h"
+
+namespace tern {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kKeep = 2;  // a rollback may need the one before the newest
+constexpr char kPrefix[] = "step-", kSuffix[] = ".ckpt";
+
+std::string PeriodicName(uint64_t step) {
+  char name[40];
+  std::snprintf(name, sizeof(name), "%s%010" PRIu64 "%s", kPrefix, step, kSuffix);
+  return name;
+}
+
+// The step of a name made by PeriodicName.
+std::optional<uint64_t> StepOfName(const std::string& name) {
+  uint64_t step = 0;
+  if (std::sscanf(name.c_str(), "step-%" SCNu64, &step) != 1 || name != PeriodicName(step))
+    return std::nullopt;
+  return step;
+}
+
+bool IsTemporary(const std::string& name) {
+  const size_t at = name.rfind(".tmp.");
+  return at != std::string::npos && at + 5 < name.size() &&
+         name.find_first_not_of("0123456789", at + 5) == std::string::npos;
+}
+
+}  // namespace
+
+void RemoveTemporaries(const std::string& dir) {
+  std::error_code ignored;  // a folder that is not there has no leftovers
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
+    if (IsTemporary(entry.path().filename().string())) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& path : leftovers) fs::remove(path, ignored);
+}
+
+RunDirectory::RunDirectory(const std::string& dir) : dir_(dir) {
+  std::error_code code;
+  fs::create_directories(dir, code);
+  if (code) throw SystemError("cannot create " + dir, code.value());
+  const std::string path = dir + "/lock";
+  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_ < 0) throw SystemError("cannot create " + path, errno);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    throw Error(
+        Error::Kind::kOverloaded,
+        dir + ": another process trains in this directory; wait for it or give another --run");
+  }
+  RemoveTemporaries(dir);
+}
+
+RunDirectory::~RunDirectory() { ::close(lock_); }
+
+std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic() const {
+  std::vector<Periodic> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir_)) {
+    if (const auto step = StepOfName(entry.path().filename().string())) {
+      found.push_back({*step, entry.path().string()});
+    }
+  }
+  std::ranges::sort(found, {}, &Periodic::step);
+  return found;
+}
+
+std::optional<std::string> RunDirectory::Newest() const {
+  std::vector<std::string> paths;
+  for (const Periodic& periodic : ListPeriodic()) paths.push_back(periodic.path);
+  if (fs::exists(StopPath())) paths.push_back(StopPath());
+  std::optional<std::string> best;
+  std::pair<int32_t, uint64_t> best_order{-1, 0};
+  for (const std::string& path : paths) {
+    const TrainingState state = ReadCheckpointHeader(path).state;
+    const std::pair<int32_t, uint64_t> order{state.stability.rollbacks, state.step};
+    if (order <= best_order) continue;
+    best_order = order;
+    best = path;
+  }
+  return best;
+}
+
+std::optional<std::string> RunDirectory::RollbackTarget(uint64_t step) const {
+  const std::vector<Periodic> found = ListPeriodic();
+  if (found.empty()) return std::nullopt;
+  const Periodic* target = &found.front();
+  for (const Periodic& periodic : found) {
+    if (periodic.step <= step) target = &periodic;
+  }
+  return target->path;
+}
+
+void RunDirectory::WritePeriodic(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
+  WriteCheckpoint(dir_ + "/" + PeriodicName(header.state.step), header, buffers);
+  std::vector<Periodic> found = ListPeriodic();
+  for (size_t i = 0; i + kKeep < found.size(); ++i) fs::remove(found[i].path);
+  fs::remove(StopPath());
+}
+
+void RunDirectory::WriteStop(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
+  WriteCheckpoint(StopPath(), header, buffers);
+}
+
+void RunDirectory::DropNewerThan(uint64_t step) {
+  for (const Periodic& periodic : ListPeriodic()) {
+    if (periodic.step > step) fs::remove(periodic.path);
+  }
+  fs::remove(StopPath());
+}
+
+void RunDirectory::Clear() {
+  for (const Periodic& periodic : ListPeriodic()) fs::remove(periodic.path);
+  fs::remove(StopPath());
+  fs::remove(MetricsPath());
+}
+
+void RunDirectory::OpenMetrics(uint64_t step) {
+  if (fs::exists(MetricsPath())) {
+    std::istringstream lines(ReadFile(MetricsPath()));
+    std::string kept;
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
+      // A line cut by a kill is no JSON; steps after the checkpoint are about to be run again.
+      if (record.is_object() && record.value("step", uint64_t{0}) <= step) kept += line + "\n";
+    }
+    WriteFileAtomically(MetricsPath(), kept);
+  }
+  metrics_.reset(std::fopen(MetricsPath().c_str(), "ae"));
+  if (!metrics_) throw SystemError("cannot open " + MetricsPath(), errno);
+}
+
+void RunDirectory::AppendMetric(const nlohmann::json& record) {
+  const std::string line = record.dump() + "\n";
+  if (std::fwrite(line.data(), 1, line.size(), metrics_.get()) != line.size() ||
+      std::fflush(metrics_.get()) != 0) {
+    throw SystemError("cannot write " + MetricsPath(), errno);
+  }
+}
+
+}  // namespace tern

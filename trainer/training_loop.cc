@@ -1,0 +1,319 @@
+#include "trainer/training_loop.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "engine/error.h"
+#include "kernels/parallel.h"
+
+namespace tern {
+namespace {
+
+std::string Number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.4g", value);
+  return text;
+}
+
+nlohmann::json OrNull(const std::optional<double>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
+}  // namespace
+
+void Validate(const LoopOptions& options) {
+  const auto positive = [](const char* name, auto value) {
+    if (value <= 0) {
+      throw InvalidArgument(std::string(name) + " is " + std::to_string(value) +
+                            ", expected at least 1");
+    }
+  };
+  positive("--batch", options.batch);
+  positive("--sequence", options.sequence);
+  positive("--accumulate", options.accumulate);
+  positive("--log-every", options.log_every);
+  positive("--eval-every", options.eval_every);
+  positive("--checkpoint-every", options.checkpoint_every);
+  positive("--layers-every", options.layers_every);
+  Validate(options.schedule);
+  Validate(options.stability);
+}
+
+TrainingLoop::TrainingLoop(Trainable& model, const WindowSampler& data, const HeldOutSet* valid,
+                           const LoopOptions& options, RunDirectory& directory,
+                           nlohmann::json options_record)
+    : model_(model),
+      data_(data),
+      valid_(valid),
+      options_(options),
+      directory_(directory),
+      options_record_(std::move(options_record)),
+      moments_(model.parameters().size()),
+      tokens_(static_cast<size_t>(options.batch) * (static_cast<size_t>(options.sequence) + 1)) {
+  Validate(options_);
+}
+
+CheckpointHeader TrainingLoop::Header() const {
+  return {state_, CurrentIdentity(), options_record_};
+}
+
+CheckpointBuffers TrainingLoop::Buffers() {
+  return {model_.parameters(), moments_.m.span(), moments_.v.span()};
+}
+
+bool TrainingLoop::Resume(const ResumeLeniency& leniency) {
+  const std::optional<std::string> path = directory_.Newest();
+  if (!path) return false;
+  CheckSameRun(*path, ReadCheckpointHeader(*path), Header(), leniency);
+  state_ = ReadCheckpoint(*path, Buffers()).state;
+  entered_at_ = state_.step;
+  progress_.Say("resumed at step " + std::to_string(state_.step) + " from " + *path);
+  return true;
+}
+
+LoopSummary TrainingLoop::Run() {
+  directory_.OpenMetrics(state_.step);
+  std::ranges::fill(model_.gradients(), 0.0f);
+  model_.RefreshWeights();
+  RememberCodes();
+  LoopSummary summary;
+  while (true) {
+    AtStep();
+    if (state_.step >= options_.schedule.steps) break;
+    if (options_.stop != nullptr && options_.stop->load()) {
+      directory_.WriteStop(Header(), Buffers());
+      progress_.Say("stopped at step " + std::to_string(state_.step) +
+                    "; the same command continues from there");
+      break;
+    }
+    TrainStep();
+  }
+  Finish(summary);
+  return summary;
+}
+
+void TrainingLoop::AtStep() {
+  const uint64_t step = state_.step;
+  if (std::exchange(entered_at_, std::nullopt) == step) return;
+  const bool last = step >= options_.schedule.steps;
+  if (step > 0 && !last && step % options_.eval_every == 0) Evaluate();
+  if (last || step % options_.checkpoint_every == 0) SavePeriodic();
+}
+
+void TrainingLoop::SavePeriodic() {
+  directory_.WritePeriodic(Header(), Buffers());
+  const bool is_start = state_.step == 0, is_end = state_.step >= options_.schedule.steps;
+  // The end exports anyway; the start has nothing to show.
+  if (options_.export_checkpoints && !options_.out_dir.empty() && !is_start && !is_end) {
+    model_.Export(options_.out_dir);
+  }
+}
+
+double TrainingLoop::ComputeGradients() {
+  const size_t width = static_cast<size_t>(options_.sequence) + 1;
+  const uint64_t first_row = (state_.step + state_.stability.skipped) * options_.rows_per_step();
+  double loss = 0;
+  for (int32_t micro = 0; micro < options_.accumulate; ++micro) {
+    const auto batch = static_cast<uint64_t>(options_.batch);
+    for (uint64_t row = 0; row < batch; ++row) {
+      data_.Read(first_row + static_cast<uint64_t>(micro) * batch + row,
+                 std::span(tokens_).subspan(row * width, width));
+    }
+    loss += model_.ForwardBackward(tokens_, 1.0f / static_cast<float>(options_.accumulate));
+  }
+  return loss / options_.accumulate;
+}
+
+void TrainingLoop::TrainStep() {
+  meter_.Begin();
+  const double loss = ComputeGradients();
+  const double norm = GlobalNorm(model_.gradients());
+  const StepVerdict verdict = Judge(options_.stability, loss, norm, state_.stability);
+  if (verdict != StepVerdict::kGood) {
+    Rollback(verdict, loss, norm);
+    return;
+  }
+  StepRates rates = RatesAt(options_.schedule, state_.step);
+  rates.learning_rate *= state_.stability.rate_scale;
+  const AdamWStep update{state_.step + 1, rates, ClipScale(norm, options_.clip_norm)};
+  ApplyAdamW(options_.adamw, update, model_.slices(), model_.parameters(), model_.gradients(),
+             moments_);
+  model_.RefreshWeights();
+  ++state_.step;
+  last_loss_ = loss;
+  meter_.End(loss);
+  if (state_.step % options_.log_every == 0 || state_.step == options_.schedule.steps)
+    LogStep(rates.learning_rate, norm);
+  if (state_.step % options_.layers_every == 0) LogLayers();
+}
+
+void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
+  const uint64_t bad = state_.step;
+  StabilityState next = state_.stability;  // counters survive; the running mean is the checkpoint's
+  const std::string what = (verdict == StepVerdict::kNotFinite ? "not a finite number" : "a spike");
+  const std::string figures = "step " + std::to_string(bad) + ": loss " + Number(loss) +
+                              ", gradient norm " + Number(norm) + ", running mean " +
+                              Number(next.mean) + " +- " + Number(std::sqrt(next.variance)) + ": " +
+                              what;
+  if (next.rollbacks >= options_.stability.most_rollbacks) {
+    throw Error(Error::Kind::kInternal,
+                "training diverged at " + figures + " after " + std::to_string(next.rollbacks) +
+                    " rollbacks; lower --lr, look at the data, or raise --most-rollbacks");
+  }
+  const uint64_t margin = std::min(bad, options_.stability.margin_steps);
+  const std::optional<std::string> target = directory_.RollbackTarget(bad - margin);
+  if (!target) throw Error(Error::Kind::kInternal, figures + ", and no checkpoint to go back to");
+  state_ = ReadCheckpoint(*target, Buffers()).state;
+  next.mean = state_.stability.mean;
+  next.variance = state_.stability.variance;
+  next.good_steps = state_.stability.good_steps;
+  next.rollbacks += 1;
+  next.rate_scale *= options_.stability.rate_factor;
+  next.skipped += bad - state_.step + 1;
+  state_.stability = next;
+  std::ranges::fill(model_.gradients(), 0.0f);
+  model_.RefreshWeights();
+  RememberCodes();
+  // In this order: a kill in between repeats the rollback instead of finding a newer checkpoint
+  // without it.
+  directory_.DropNewerThan(state_.step);
+  directory_.WritePeriodic(Header(), Buffers());
+  entered_at_ = state_.step;
+  progress_.Say(figures + "; back to step " + std::to_string(state_.step) + ", learning rate x " +
+                Number(next.rate_scale) + ", the data of " + std::to_string(bad - state_.step + 1) +
+                " steps skipped (rollback " + std::to_string(next.rollbacks) + ")");
+  directory_.AppendMetric(
+      {{"step", state_.step},
+       {"event", "rollback"},
+       {"reason", what},
+       {"bad_step", bad},
+       {"loss", std::isfinite(loss) ? nlohmann::json(loss) : nlohmann::json(nullptr)},
+       {"mean", next.mean},
+       {"lr_scale", next.rate_scale},
+       {"rollbacks", next.rollbacks}});
+}
+
+double TrainingLoop::HeldOutLoss(uint64_t tokens) {
+  const uint64_t batches = valid_->Batches(tokens);
+  double sum = 0;
+  for (uint64_t i = 0; i < batches; ++i) {
+    valid_->Read(i, batches, tokens_);
+    sum += model_.Loss(tokens_);
+  }
+  return sum / static_cast<double>(batches);
+}
+
+void TrainingLoop::Evaluate() {
+  if (valid_ == nullptr) return;
+  const HeldOutRecord record{state_.step, HeldOutLoss(options_.eval_tokens)};
+  state_.last_held_out = record;
+  if (!state_.best_held_out || record.loss < state_.best_held_out->loss)
+    state_.best_held_out = record;
+  directory_.AppendMetric({{"step", record.step},
+                           {"held_out_loss", record.loss},
+                           {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}});
+}
+
+void TrainingLoop::LogStep(double learning_rate, double norm) {
+  const StepMeter::Window window = meter_.TakeWindow();
+  ProgressValues values;
+  values.step = state_.step;
+  values.steps = options_.schedule.steps;
+  values.loss = window.loss;
+  if (state_.last_held_out) values.held_out = state_.last_held_out->loss;
+  values.learning_rate = learning_rate;
+  values.gradient_norm = norm;
+  values.tokens_per_second =
+      static_cast<double>(options_.tokens_per_step()) / window.seconds_per_step;
+  if (options_.peak_macs_per_second > 0) {
+    values.mfu = model_.GemmMacsPerStep() * options_.accumulate / window.seconds_per_step /
+                 options_.peak_macs_per_second;
+  }
+  values.eta_seconds =
+      meter_.wall_seconds_per_step() * static_cast<double>(options_.schedule.steps - state_.step);
+  progress_.Show(values);
+  directory_.AppendMetric({{"step", values.step},
+                           {"loss", values.loss},
+                           {"tokens_per_second", values.tokens_per_second},
+                           {"eta_s", values.eta_seconds},
+                           {"lr", values.learning_rate},
+                           {"grad_norm", values.gradient_norm},
+                           {"mfu", values.mfu}});
+}
+
+void TrainingLoop::RememberCodes() {
+  const std::span<const int8_t> codes = model_.TernaryCodes();
+  old_codes_.assign(codes.begin(), codes.end());
+  old_codes_step_ = state_.step;
+}
+
+void TrainingLoop::LogLayers() {
+  const std::vector<LayerQuantisation> stats = model_.QuantisationStats();
+  const std::span<const int8_t> codes = model_.TernaryCodes();
+  std::vector<uint64_t> flipped(stats.size()), total(stats.size());
+  size_t at = 0;
+  for (const ParameterSlice& slice : model_.slices()) {
+    if (!slice.ternary) continue;
+    const size_t end = at + slice.size();
+    uint64_t flips = 0;
+    for (; at < end; ++at) flips += codes[at] != old_codes_[at];
+    const auto layer = static_cast<size_t>(slice.layer);
+    if (layer >= stats.size()) continue;
+    flipped[layer] += flips;
+    total[layer] += slice.size();
+  }
+  nlohmann::json layers = nlohmann::json::array();
+  bool alarm = false;
+  for (size_t layer = 0; layer < stats.size(); ++layer) {
+    const double share = static_cast<double>(flipped[layer]) /
+                         static_cast<double>(std::max<uint64_t>(1, total[layer]));
+    layers.push_back({{"layer", layer},
+                      {"activation_error", stats[layer].activation_error},
+                      {"zero_share", stats[layer].zero_share},
+                      {"flipped_share", share}});
+    if (share <= options_.flip_alarm) continue;
+    alarm = true;
+    progress_.Say("alarm: step " + std::to_string(state_.step) + ", layer " +
+                  std::to_string(layer) + ": " + Number(100 * share) +
+                  "% of the ternary weights flipped in " +
+                  std::to_string(state_.step - old_codes_step_) + " steps, above --flip-alarm " +
+                  Number(100 * options_.flip_alarm) + "%");
+  }
+  directory_.AppendMetric({{"step", state_.step},
+                           {"flip_steps", state_.step - old_codes_step_},
+                           {"flip_alarm", alarm},
+                           {"layers", std::move(layers)}});
+  RememberCodes();
+}
+
+void TrainingLoop::Finish(LoopSummary& summary) {
+  summary.finished = state_.step >= options_.schedule.steps;
+  summary.step = state_.step;
+  summary.tokens = state_.step * options_.tokens_per_step();
+  summary.loss = last_loss_;
+  summary.rollbacks = state_.stability.rollbacks;
+  if (meter_.steps() > 0) {
+    summary.tokens_per_second =
+        static_cast<double>(options_.tokens_per_step()) / meter_.seconds_per_step();
+    if (options_.peak_macs_per_second > 0) {
+      summary.mfu = model_.GemmMacsPerStep() * options_.accumulate / meter_.seconds_per_step() /
+                    options_.peak_macs_per_second;
+    }
+  }
+  if (summary.finished && !options_.out_dir.empty()) model_.Export(options_.out_dir);
+  summary.best_held_out = state_.best_held_out;
+  if (!summary.finished || valid_ == nullptr) return;
+  summary.held_out = HeldOutLoss(0);
+  summary.bits_per_byte = valid_->BitsPerByte(*summary.held_out);
+  directory_.AppendMetric({{"step", state_.step},
+                           {"held_out_loss", *summary.held_out},
+                           {"bits_per_byte", OrNull(summary.bits_per_byte)},
+                           {"whole_file", true}});
+  progress_.Say(
+      "held-out loss " + Number(*summary.held_out) + " nats per token" +
+      (summary.bits_per_byte ? ", " + Number(*summary.bits_per_byte) + " bits per byte" : ""));
+}
+
+}  // namespace tern

@@ -1,0 +1,109 @@
+// The training loop: batches, updates, held-out loss, rollbacks, checkpoints, metrics.
+#ifndef TERN_TRAINER_TRAINING_LOOP_H_
+#define TERN_TRAINER_TRAINING_LOOP_H_
+
+#include <atomic>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trainer/adamw.h"
+#include "trainer/checkpoint.h"
+#include "trainer/progress_line.h"
+#include "trainer/run_directory.h"
+#include "trainer/schedule.h"
+#include "trainer/stability.h"
+#include "trainer/trainable.h"
+#include "trainer/window_sampler.h"
+
+namespace tern {
+
+struct LoopOptions {
+  int32_t batch = 8;         // sequences per micro-batch
+  int32_t sequence = 512;    // tokens per sequence
+  int32_t accumulate = 1;    // micro-batches per step
+  ScheduleOptions schedule;  // includes the number of steps
+  AdamWOptions adamw;
+  double clip_norm = 1.0;  // 0: none
+  StabilityOptions stability;
+  uint64_t log_every = 10;    // steps per line of progress and per metrics record
+  uint64_t eval_every = 200;  // steps between held-out losses
+  uint64_t eval_tokens =
+      65536;  // tokens of each; 0: the whole file. The last one always reads the whole file
+  uint64_t checkpoint_every = 200;
+  uint64_t layers_every = 100;  // steps between records of quantisation error and flipped weights
+  double flip_alarm = 0.1;  // share of a layer's ternary weights flipped between two such records
+  bool export_checkpoints = true;           // also write `out_dir` at every checkpoint
+  std::string out_dir;                      // the exported model; empty: none
+  double peak_macs_per_second = 0;          // of the machine's GEMM; 0: unknown
+  const std::atomic<bool>* stop = nullptr;  // set by a signal handler: checkpoint and return
+
+  uint64_t rows_per_step() const {
+    return static_cast<uint64_t>(batch) * static_cast<uint64_t>(accumulate);
+  }
+  uint64_t tokens_per_step() const { return rows_per_step() * static_cast<uint64_t>(sequence); }
+};
+
+// Throws kInvalidArgument naming option, value and range.
+void Validate(const LoopOptions& options);
+
+struct LoopSummary {
+  bool finished = false;  // false: stopped on request
+  uint64_t step = 0;
+  uint64_t tokens = 0;           // trained on, rollbacks' discarded steps not counted
+  double loss = 0;               // of the last step
+  double tokens_per_second = 0;  // of this process's training steps
+  double mfu = 0;                // 0: unknown
+  std::optional<double> held_out, bits_per_byte;  // at the end, over the whole file
+  std::optional<HeldOutRecord> best_held_out;     // among those during the run
+  int32_t rollbacks = 0;
+};
+
+class TrainingLoop {
+ public:
+  // Borrows everything for its life. `valid` may be null. `options_record` is what CheckSameRun
+  // compares.
+  TrainingLoop(Trainable& model, const WindowSampler& data, const HeldOutSet* valid,
+               const LoopOptions& options, RunDirectory& directory, nlohmann::json options_record);
+
+  // Continues from the newest checkpoint of the directory; false where there is none.
+  bool Resume(const ResumeLeniency& leniency);
+  LoopSummary Run();
+
+ private:
+  void AtStep();  // what is due before the step: held-out loss, checkpoint
+  void TrainStep();
+  double ComputeGradients();
+  void Rollback(StepVerdict verdict, double loss, double norm);
+  void Evaluate();
+  double HeldOutLoss(uint64_t tokens);
+  void SavePeriodic();
+  void LogStep(double learning_rate, double norm);
+  void LogLayers();
+  void RememberCodes();
+  void Finish(LoopSummary& summary);
+  CheckpointHeader Header() const;
+  CheckpointBuffers Buffers();
+
+  Trainable& model_;
+  const WindowSampler& data_;
+  const HeldOutSet* valid_;
+  LoopOptions options_;
+  RunDirectory& directory_;
+  nlohmann::json options_record_;
+  AdamWState moments_;
+  TrainingState state_;
+  std::optional<uint64_t> entered_at_;  // the step that was just restored: nothing is due again
+  std::vector<int32_t> tokens_;         // [batch, sequence + 1]
+  std::vector<int8_t> old_codes_;       // ternary codes of step old_codes_step_
+  uint64_t old_codes_step_ = 0;
+  StepMeter meter_;
+  ProgressLine progress_;
+  double last_loss_ = 0;
+};
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_TRAINING_LOOP_H_
