@@ -1,0 +1,109 @@
+#include "kernels/ternary_matmul.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/ternary_matmul.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.
+#include "kernels/parallel.h"
+#include "kernels/ternary_matmul-inl.h"
+
+#if HWY_TARGET == HWY_AVX3_DL
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
+#else
+HWY_BEFORE_NAMESPACE();
+#endif
+namespace tern {
+namespace HWY_NAMESPACE {
+
+// One tile: rows first .. first + kRows of x against kStrips strips from `strip` on.
+template <size_t kRows, size_t kStrips>
+HWY_NOINLINE void Tile(const TernaryView& w, const QuantizedRows& x, size_t first, size_t strip,
+                       const MatView<float>& y) {
+  constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
+  const size_t blocks = x.codes.cols / kTernaryKAlign;
+  const uint8_t* strips[kStrips];
+  for (size_t s = 0; s < kStrips; ++s) {
+    strips[s] = w.data + (strip + s) / kStripsPerGroup * blocks * kLineBytes +
+                (strip + s) % kStripsPerGroup * (kStripRows * 4);
+  }
+  DotVec dots[kRows][kStrips];
+  DotStrips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kRows; ++r) {
+    const float scale = x.scales[first + r] * w.scale;
+#pragma GCC unroll 8
+    for (size_t s = 0; s < kStrips; ++s) {
+      const size_t output = (strip + s) * kStripRows;
+      if (output >= w.rows) continue;  // the last strips of a group may be padding
+      StoreStrip(dots[r][s], x.sums[first + r], scale, y.Row(first + r) + output, w.rows - output);
+    }
+  }
+}
+
+using TileFn = void (*)(const TernaryView&, const QuantizedRows&, size_t, size_t,
+                        const MatView<float>&);
+
+template <size_t kStrips>
+TileFn TileFor(size_t rows) {
+  if constexpr (kMaxTileRows == 8) {
+    constexpr TileFn kTiles[] = {Tile<1, kStrips>, Tile<2, kStrips>, Tile<3, kStrips>,
+                                 Tile<4, kStrips>, Tile<5, kStrips>, Tile<6, kStrips>,
+                                 Tile<7, kStrips>, Tile<8, kStrips>};
+    return kTiles[rows - 1];
+  } else if constexpr (kMaxTileRows == 4) {
+    constexpr TileFn kTiles[] = {Tile<1, kStrips>, Tile<2, kStrips>, Tile<3, kStrips>,
+                                 Tile<4, kStrips>};
+    return kTiles[rows - 1];
+  } else {
+    return Tile<1, kStrips>;
+  }
+}
+
+// Groups begin .. end of 16 outputs. Row tiles run inside a pair of strips, whose weights so come
+// from memory once and from the cache after that.
+void MatmulGroups(const TernaryView& w, const QuantizedRows& x, const MatView<float>& y,
+                  size_t begin, size_t end) {
+  constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
+  const size_t n = x.n();
+  const size_t tiles = (n + kMaxTileRows - 1) / kMaxTileRows;
+  const size_t last = end * kStripsPerGroup;
+  for (size_t strip = begin * kStripsPerGroup; strip < last; strip += kTileStrips) {
+    const bool full = strip + kTileStrips <= last;
+    for (size_t t = 0; t < tiles; ++t) {
+      const size_t first = n * t / tiles,
+                   rows = n * (t + 1) / tiles - first;  // even: 9 rows are 4 + 5
+      (full ? TileFor<kTileStrips>(rows) : TileFor<1>(rows))(w, x, first, strip, y);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tern {
+HWY_EXPORT(MatmulGroups);
+
+namespace {
+// Products that keep a core busy for several microseconds, the price of waking another.
+constexpr size_t kMinProductsPerThread = size_t{1} << 19;
+constexpr size_t kMaxExactK = (size_t{1} << 24) / 127;
+}  // namespace
+
+void TernaryMatmul(const TernaryView& w, const QuantizedRows& x, MatView<float> y) {
+  TERN_CHECK(x.n() >= 1 && x.codes.cols == PadK(w.cols) && x.scales.size() == x.n() &&
+             x.sums.size() == x.n() && y.rows == x.n() && y.cols == w.rows)
+      << "ternary matmul: w [" << w.rows << ", " << w.cols << "], codes [" << x.n() << ", "
+      << x.codes.cols << "], y [" << y.rows << ", " << y.cols << "]";
+  TERN_CHECK(w.cols <= kMaxExactK)
+      << "ternary matmul: K = " << w.cols << ", exact up to " << kMaxExactK;
+  const size_t groups = (w.rows + kTernaryRowGroup - 1) / kTernaryRowGroup;
+  const size_t group_products = kTernaryRowGroup * x.codes.cols * x.n();
+  const size_t pairs = kMinProductsPerThread / (2 * group_products + 1) + 1;
+  const auto range = HWY_DYNAMIC_DISPATCH(MatmulGroups);
+  ParallelFor(groups, 2 * pairs, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
+}
+
+}  // namespace tern
+#endif  // HWY_ONCE
