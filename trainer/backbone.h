@@ -51,6 +51,7 @@ class Backbone {
   const ModelConfig& config() const;
   const std::vector<ParameterSlice>& slices() const;
   std::span<float> parameters();  // all masters, flat
+  std::span<const float> parameters() const;
   std::span<float> gradients();   // same layout
   // Bytes of activations and buffers, without parameters, gradients and optimiser state.
   size_t workspace_bytes() const;
@@ -76,6 +77,9 @@ class Backbone {
   // Ternary codes (-1, 0, 1) of every ternary weight in slice order, in force since RefreshWeights:
   // the loop compares two of these for the share of flipped weights.
   std::span<const int8_t> TernaryCodes() const;
+  // Scale of every slice's codes (1 for slices that are not ternary), a bf16 value: what the packed
+  // file stores.
+  std::span<const float> WeightScales() const;
   // Multiply-accumulates of one ForwardBackward's GEMMs (with recomputation if on): for the share
   // of peak.
   double GemmMacsPerStep() const;
