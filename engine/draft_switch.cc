@@ -1,0 +1,60 @@
+#include "engine/draft_switch.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace tern {
+
+void DraftSwitch::BeginText() {
+  on_ = true;
+  draft_steps_ = 0;
+  draft_tokens_ = 0;
+  draft_speed_ = 0.0;
+}
+
+bool DraftSwitch::ShouldDraft() {
+  if (plain_steps_ < kFirstPlain) return false;
+  if (on_) return steps_since_plain_ < kPlainInterval;
+  return steps_since_probe_ + 1 >= kProbeInterval;
+}
+
+void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
+  ++steps_since_plain_;
+  ++steps_since_probe_;
+  if (!drafted) {
+    plain_seconds_[static_cast<size_t>(plain_steps_ %
+                                       static_cast<int64_t>(plain_seconds_.size()))] = seconds;
+    ++plain_steps_;
+    steps_since_plain_ = 0;
+    return;
+  }
+  steps_since_probe_ = 0;
+  draft_seconds_[static_cast<size_t>(draft_steps_)] = seconds;
+  draft_tokens_ += tokens;
+  if (++draft_steps_ == kWindow) Decide();
+}
+
+double DraftSwitch::plain_tokens_per_second() const {
+  const size_t count = std::min(static_cast<size_t>(plain_steps_), plain_seconds_.size());
+  if (count == 0) return 0.0;
+  std::array<double, 9> sorted = plain_seconds_;
+  std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count));
+  const double median = sorted[count / 2];
+  return median > 0.0 ? 1.0 / median : 0.0;
+}
+
+void DraftSwitch::Decide() {
+  // The slowest step counts as much as the mean of the others: an interruption of one step decides
+  // nothing.
+  const double slowest = *std::max_element(draft_seconds_.begin(), draft_seconds_.end());
+  const double others = std::accumulate(draft_seconds_.begin(), draft_seconds_.end(), -slowest);
+  const double seconds = others * kWindow / (kWindow - 1);
+  draft_speed_ = seconds > 0.0 ? draft_tokens_ / seconds : 0.0;
+  const double plain = plain_tokens_per_second();
+  if (on_ && draft_speed_ < plain * (1.0 - kMargin)) on_ = false;
+  if (!on_ && draft_speed_ > plain * (1.0 + kMargin)) on_ = true;
+  draft_steps_ = 0;
+  draft_tokens_ = 0;
+}
+
+}  // namespace tern

@@ -1,0 +1,38 @@
+// Drafters propose, a planner disposes (planner.h), the sampler decides. A drafter can be
+// arbitrarily wrong: that costs speed and never changes a token.
+#ifndef TERN_ENGINE_DRAFTER_H_
+#define TERN_ENGINE_DRAFTER_H_
+
+#include <span>
+
+#include "engine/batch.h"
+#include "engine/token_tree.h"
+
+namespace tern {
+
+// What a drafter may look at before a step.
+struct DraftContext {
+  // Prompt and generated text; the last one is the root, sampled but not yet run through the model.
+  std::span<const TokenId> tokens;
+  // [d] post-final-norm output of the last committed row, the one whose logits gave the root; empty
+  // where it is not known. Draft head k predicts the token k places behind the root from it.
+  std::span<const float> hidden;
+  int32_t max_depth = 0;  // deepest node that can still be accepted, >= 1
+};
+
+// One sequence at a time; not thread-safe.
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+  // A new sequence begins. Until the next call, the tokens of a Propose extend those of the one
+  // before.
+  virtual void Reset() = 0;
+  // Adds scored nodes to `tree`, no deeper than context.max_depth. The tree may hold those of other
+  // drafters: so they merge, equal tokens under equal parents once, with the best score. Allocates
+  // nothing.
+  virtual void Propose(const DraftContext& context, DraftTree& tree) = 0;
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_DRAFTER_H_

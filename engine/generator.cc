@@ -1,0 +1,336 @@
+#include "engine/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <numeric>
+#include <utility>
+
+#include "engine/error.h"
+#include "kernels/check.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Nodes that all drafters together may propose for one step.
+constexpr int32_t kMaxProposed = 512;
+constexpr int32_t kBlock = 64;  // positions of a cache block
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+int32_t ContextLimit(const Model& model, const GeneratorLimits& limits) {
+  const int32_t most = model.config.max_position_embeddings;
+  if (limits.max_context < 0 || limits.max_context > most) {
+    throw InvalidArgument("max_context is " + std::to_string(limits.max_context) +
+                          ", expected 0 to " + std::to_string(most) +
+                          ", the longest context of this model");
+  }
+  return limits.max_context == 0 ? most : limits.max_context;
+}
+
+std::string_view Piece(const Tokenizer& tokenizer, TokenId token) {
+  // A model may have more rows in its vocabulary than the tokenizer has pieces.
+  return token < tokenizer.vocab_size() ? tokenizer.PieceBytes(token) : std::string_view();
+}
+
+size_t LongestPiece(const Tokenizer& tokenizer) {
+  size_t longest = 0;
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+    longest = std::max(longest, tokenizer.PieceBytes(id).size());
+  }
+  return longest;
+}
+
+}  // namespace
+
+std::string_view ToString(FinishReason reason) {
+  return reason == FinishReason::kEos || reason == FinishReason::kStopString ? "stop" : "length";
+}
+
+std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
+                                  std::string_view text) {
+  if (text.empty()) throw InvalidArgument("prompt is empty, expected at least one character");
+  std::vector<TokenId> ids = tokenizer.Encode(text);
+  const bool has_bos = config.bos_token_id >= 0 && tokenizer.bos() >= 0;
+  if (has_bos && (ids.empty() || ids.front() != config.bos_token_id)) {
+    ids.insert(ids.begin(), config.bos_token_id);
+  }
+  return ids;
+}
+
+Generator::Generator(const Model& model, const Tokenizer& tokenizer, const GeneratorLimits& limits,
+                     std::vector<std::unique_ptr<Drafter>> drafters,
+                     std::unique_ptr<Planner> planner)
+    : model_(model),
+      tokenizer_(tokenizer),
+      max_context_(ContextLimit(model, limits)),
+      max_rows_(std::clamp(limits.max_rows, 1, kMaxRows)),
+      max_chunk_(std::clamp(limits.prefill_chunk, 1, kMaxPrefillChunk)),
+      max_piece_bytes_(LongestPiece(tokenizer)),
+      eos_(model.config.eos_token_ids),
+      cache_(model.config, 1, max_context_, (max_context_ + kBlock - 1) / kBlock),
+      workspace_(model.config, std::max(max_rows_, max_chunk_), max_rows_, max_context_),
+      sequence_(cache_.AddSequence()),
+      scratch_(model.config.vocab_size),
+      ngram_(max_context_),
+      extra_drafters_(std::move(drafters)),
+      custom_planner_(std::move(planner)),
+      best_first_(kMaxProposed),
+      static_tree_(max_rows_),
+      proposed_(kMaxProposed),
+      kept_(max_rows_),
+      row_tokens_(static_cast<size_t>(max_rows_)),
+      row_parents_(static_cast<size_t>(max_rows_)),
+      logit_rows_(static_cast<size_t>(max_rows_)) {
+  TERN_CHECK(sequence_ == 0) << sequence_;
+  if (tokenizer.eos() >= 0) eos_.push_back(tokenizer.eos());
+  std::iota(logit_rows_.begin(), logit_rows_.end(), 0);
+  path_.reserve(static_cast<size_t>(max_rows_));
+  tokens_.reserve(static_cast<size_t>(max_context_));
+  drafters_.reserve(extra_drafters_.size() + 1);
+}
+
+GenerationResult Generator::Generate(std::span<const TokenId> prompt,
+                                     const GenerationOptions& options,
+                                     const TextCallback& on_text) {
+  Begin(prompt, options);
+  const Clock::time_point start = Clock::now();
+  Prefill();
+  result_.timings.prompt_seconds = SecondsSince(start);
+  Stream(on_text);
+  const Clock::time_point decode_start = Clock::now();
+  while (!finish_) {
+    Step();
+    Stream(on_text);
+  }
+  result_.timings.decode_seconds = SecondsSince(decode_start);
+  cache_.DropPending(sequence_);
+  FinishTimings();
+  result_.finish_reason = *finish_;
+  result_.text = text_.text();
+  return std::move(result_);
+}
+
+void Generator::CheckPrompt(std::span<const TokenId> prompt) const {
+  if (prompt.empty()) throw InvalidArgument("prompt is empty, expected at least one token");
+  if (prompt.size() >= static_cast<size_t>(max_context_)) {
+    throw InvalidArgument("prompt has " + std::to_string(prompt.size()) +
+                          " tokens, expected at most " + std::to_string(max_context_ - 1) +
+                          " in a context of " + std::to_string(max_context_) +
+                          "; shorten the prompt");
+  }
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] >= 0 && prompt[i] < model_.config.vocab_size) continue;
+    throw InvalidArgument("prompt token " + std::to_string(i) + " is " + std::to_string(prompt[i]) +
+                          ", expected 0 to " + std::to_string(model_.config.vocab_size - 1));
+  }
+}
+
+// Checks everything and makes every allocation of the request.
+void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& options) {
+  options.Validate();
+  CheckPrompt(prompt);
+  const auto& bias = options.sampling.logit_bias;
+  if (!bias.empty() && bias.rbegin()->first >= model_.config.vocab_size) {
+    throw InvalidArgument("logit_bias has token id " + std::to_string(bias.rbegin()->first) +
+                          ", expected less than the vocabulary's " +
+                          std::to_string(model_.config.vocab_size));
+  }
+  options_ = options;
+  options_.max_rows = std::min(options.max_rows, max_rows_);
+  options_.prefill_chunk = std::min(options.prefill_chunk, max_chunk_);
+  tokens_.assign(prompt.begin(), prompt.end());
+  prompt_size_ = prompt.size();
+  finish_.reset();
+  result_ = GenerationResult();
+
+  const size_t room = static_cast<size_t>(max_context_) - prompt.size();
+  const size_t most = std::min(static_cast<size_t>(options.max_tokens), room);
+  result_.token_ids.reserve(most);
+  if (options.logprobs >= 0) {
+    result_.logprobs.reserve(most);
+    result_.top_logprobs.reserve(most * static_cast<size_t>(options.logprobs));
+  }
+  text_.Reset(options_.stops, most * max_piece_bytes_);
+  if (options.sampling.Penalises()) {
+    counts_ = TokenCounts(model_.config.vocab_size, max_context_);
+    counts_.AddPrompt(prompt);
+  }
+  cache_.DropPending(sequence_);
+  cache_.Truncate(sequence_, 0);
+  ChooseDraft();
+}
+
+void Generator::ChooseDraft() {
+  drafters_.clear();
+  may_switch_off_ = false;
+  Timings& timings = result_.timings;
+  if (options_.draft == DraftMode::kOff) return;
+  if (options_.max_rows == 1) {
+    timings.draft_reason = "max_rows is 1";
+    return;
+  }
+  if (options_.draft != DraftMode::kNgram) {
+    for (const auto& drafter : extra_drafters_) drafters_.push_back(drafter.get());
+  }
+  drafters_.push_back(&ngram_);
+  for (Drafter* drafter : drafters_) drafter->Reset();
+  timings.draft_mode = ToString(options_.draft);
+  planner_ = &best_first_;
+  if (options_.draft == DraftMode::kNgram) return;
+  if (options_.draft == DraftMode::kAuto)
+    timings.draft_mode = extra_drafters_.empty() ? "ngram" : "tree";
+  if (custom_planner_) {
+    planner_ = custom_planner_.get();
+  } else if (options_.draft == DraftMode::kTree) {
+    planner_ = &static_tree_;
+  } else if (options_.draft == DraftMode::kChain) {
+    planner_ = &chain_;
+  } else {
+    may_switch_off_ = true;
+    switch_.BeginText();
+  }
+}
+
+void Generator::Prefill() {
+  const size_t chunk = static_cast<size_t>(options_.prefill_chunk);
+  for (size_t begin = 0; begin < prompt_size_; begin += chunk) {
+    const size_t count = std::min(chunk, prompt_size_ - begin);
+    const bool last = begin + count == prompt_size_;
+    const int32_t last_row = static_cast<int32_t>(count) - 1;
+    Batch batch;
+    batch.tokens = std::span<const TokenId>(tokens_).subspan(begin, count);
+    if (last) batch.logit_rows = {&last_row, 1};
+    const ForwardResult result = Forward(model_, batch, cache_, workspace_);
+    cache_.CommitAll(sequence_);
+    if (!last) continue;
+    hidden_ = result.hidden.RowSpan(count - 1);
+    Emit(result.logits.RowSpan(0));
+  }
+}
+
+// One pass of the backbone: emits the tokens of the accepted path and the one sampled behind it.
+void Generator::Step() {
+  const Clock::time_point start = Clock::now();
+  const size_t before = tokens_.size();
+  ProposeDraft();
+  Accept(Verify());
+  const int32_t emitted = static_cast<int32_t>(tokens_.size() - before);
+  Timings& timings = result_.timings;
+  ++timings.steps;
+  if (kept_.size() > 0) {
+    ++timings.verify_steps;
+    timings.drafted += kept_.size();
+    timings.accepted += emitted - 1;
+  }
+  if (may_switch_off_) switch_.Report(kept_.size() > 0, emitted, SecondsSince(start));
+}
+
+// Fills kept_ with the tree to verify under the root, the last of tokens_.
+void Generator::ProposeDraft() {
+  kept_.Clear();
+  if (drafters_.empty()) return;
+  if (may_switch_off_ && !switch_.ShouldDraft()) return;
+  // The step emits one token more than it accepts.
+  const size_t left = std::min(static_cast<size_t>(options_.max_tokens) - result_.token_ids.size(),
+                               static_cast<size_t>(max_context_) - tokens_.size());
+  const int32_t max_depth = static_cast<int32_t>(left) - 1;
+  if (max_depth < 1) return;
+  // Every row takes a slot behind the committed tokens.
+  const int32_t rows = std::min(options_.max_rows, max_context_ - cache_.Length(sequence_));
+  proposed_.Clear();
+  for (Drafter* drafter : drafters_) drafter->Propose({tokens_, hidden_, max_depth}, proposed_);
+  planner_->Plan(proposed_, rows, kept_);
+  TERN_CHECK(kept_.size() < rows) << kept_.size() + 1 << " rows planned, expected at most " << rows;
+  for (const DraftNode& node : kept_.nodes()) {
+    TERN_CHECK(node.depth <= max_depth) << "node at depth " << node.depth << " of " << max_depth;
+  }
+}
+
+ForwardResult Generator::Verify() {
+  row_tokens_[0] = tokens_.back();
+  row_parents_[0] = -1;
+  for (int32_t i = 0; i < kept_.size(); ++i) {
+    row_tokens_[static_cast<size_t>(i) + 1] = kept_[i].token;
+    row_parents_[static_cast<size_t>(i) + 1] = kept_[i].parent + 1;  // row 0 is the root
+  }
+  const size_t rows = static_cast<size_t>(kept_.size()) + 1;
+  Batch batch;
+  batch.tokens = std::span<const TokenId>(row_tokens_).first(rows);
+  batch.parents = std::span<const int32_t>(row_parents_).first(rows);
+  batch.logit_rows = std::span<const int32_t>(logit_rows_).first(rows);
+  return Forward(model_, batch, cache_, workspace_);
+}
+
+// Walks down from the root while a child carries exactly the token sampled at its parent's row: the
+// token plain decoding would have sampled there, since row and history are the same.
+void Generator::Accept(const ForwardResult& verified) {
+  path_.clear();
+  int32_t node = -1;
+  while (true) {
+    const int32_t row = node + 1;
+    path_.push_back(row);
+    const TokenId token = Emit(verified.logits.RowSpan(static_cast<size_t>(row)));
+    if (finish_) break;
+    const int32_t child = kept_.Find(node, token);
+    if (child < 0) break;
+    node = child;
+  }
+  cache_.Commit(sequence_, path_);
+  hidden_ = verified.hidden.RowSpan(static_cast<size_t>(path_.back()));
+}
+
+// Samples the token behind a row whose history is all of tokens_.
+TokenId Generator::Emit(std::span<const float> logits) {
+  const int32_t position = static_cast<int32_t>(tokens_.size());
+  const TokenId token = SampleToken(logits, options_.sampling, position, counts_, scratch_);
+  if (options_.logprobs >= 0) {
+    const size_t old_size = result_.top_logprobs.size();
+    result_.top_logprobs.resize(old_size + static_cast<size_t>(options_.logprobs));
+    const std::span<TokenLogprob> top =
+        std::span<TokenLogprob>(result_.top_logprobs).subspan(old_size);
+    result_.logprobs.push_back(Logprobs(logits, token, top, scratch_).logprob);
+  }
+  finish_ = Append(token);
+  return token;
+}
+
+std::optional<FinishReason> Generator::Append(TokenId token) {
+  tokens_.push_back(token);
+  result_.token_ids.push_back(token);
+  if (options_.sampling.Penalises()) counts_.Push(token);
+  if (!options_.ignore_eos && IsEos(token)) return FinishReason::kEos;
+  if (text_.Append(Piece(tokenizer_, token))) return FinishReason::kStopString;
+  if (result_.token_ids.size() == static_cast<size_t>(options_.max_tokens))
+    return FinishReason::kMaxTokens;
+  if (tokens_.size() == static_cast<size_t>(max_context_)) return FinishReason::kContext;
+  return std::nullopt;
+}
+
+void Generator::Stream(const TextCallback& on_text) {
+  if (!on_text) return;
+  const std::string_view piece = finish_ ? text_.TakeRest() : text_.Take();
+  if (!piece.empty()) on_text(piece);
+}
+
+void Generator::FinishTimings() {
+  Timings& timings = result_.timings;
+  timings.prompt_tokens = static_cast<int32_t>(prompt_size_);
+  timings.decode_tokens = static_cast<int32_t>(result_.token_ids.size()) - 1;
+  if (!may_switch_off_ || switch_.on()) return;
+  timings.draft_mode = "off";
+  char reason[160];
+  std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
+                switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
+  timings.draft_reason = reason;
+}
+
+bool Generator::IsEos(TokenId token) const {
+  return std::find(eos_.begin(), eos_.end(), token) != eos_.end();
+}
+
+}  // namespace tern

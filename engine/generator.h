@@ -1,0 +1,146 @@
+// Text from a prompt, one sequence: prefill, then draft -> verify -> accept until something ends
+// it.
+#ifndef TERN_ENGINE_GENERATOR_H_
+#define TERN_ENGINE_GENERATOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/draft_switch.h"
+#include "engine/drafter.h"
+#include "engine/generation_options.h"
+#include "engine/kv_cache.h"
+#include "engine/model.h"
+#include "engine/ngram_drafter.h"
+#include "engine/planner.h"
+#include "engine/sampler.h"
+#include "engine/stats.h"
+#include "engine/text_stream.h"
+#include "engine/token_counts.h"
+#include "engine/tokenizer.h"
+#include "engine/transformer.h"
+#include "engine/workspace.h"
+
+namespace tern {
+
+// Where several hold at the same token, the first of these.
+enum class FinishReason {
+  kEos,         // an end-of-sequence token
+  kStopString,  // one of GenerationOptions::stops
+  kMaxTokens,   // GenerationOptions::max_tokens
+  kContext,     // prompt and text fill the context
+};
+// The OpenAI API's names: "stop" for the first two, "length" for the others.
+std::string_view ToString(FinishReason reason);
+
+struct GenerationResult {
+  // Everything sampled, up to and including the token that ended the text (also an end-of-sequence
+  // token).
+  std::vector<TokenId> token_ids;
+  // Bytes of the text, ending before a stop string. Valid UTF-8 where the model's tokens make it
+  // so.
+  std::string text;
+  std::vector<float> logprobs;             // [token_ids.size()] of each token, where asked for
+  std::vector<TokenLogprob> top_logprobs;  // [token_ids.size(), options.logprobs]
+  FinishReason finish_reason = FinishReason::kMaxTokens;
+  Timings timings;
+};
+
+// Receives the text as it grows; the pieces end at UTF-8 boundaries and add up to the text.
+using TextCallback = std::function<void(std::string_view piece)>;
+
+// What a generator allocates for.
+struct GeneratorLimits {
+  int32_t max_context = 0;  // tokens of prompt and text together; 0 = the model's
+  int32_t max_rows = kMaxRows;
+  int32_t prefill_chunk = 256;
+};
+
+// Ids of a prompt's text, behind the beginning-of-sequence token where both the model's
+// configuration and the tokenizer have one. Throws Error(kInvalidArgument) where `text` is empty.
+std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
+                                  std::string_view text);
+
+// Owns cache, workspace and drafters for one sequence at a time. Not thread-safe. Between the first
+// token and the last it allocates nothing.
+class Generator {
+ public:
+  // `model` and `tokenizer` outlive the generator. `drafters` propose beside the built-in n-gram
+  // look-up. `planner` replaces the shape and the off switch of modes auto, tree and chain: it
+  // decides alone.
+  Generator(const Model& model, const Tokenizer& tokenizer, const GeneratorLimits& limits = {},
+            std::vector<std::unique_ptr<Drafter>> drafters = {},
+            std::unique_ptr<Planner> planner = nullptr);
+
+  // token_ids, text, logprobs and finish_reason depend on the model, the prompt and the options
+  // without draft, max_rows and prefill_chunk; never on drafters, threads or time. max_rows and
+  // prefill_chunk are capped by the limits. Throws Error(kInvalidArgument) for options out of
+  // range, an empty prompt, one that leaves no room in the context, or an id outside the
+  // vocabulary.
+  GenerationResult Generate(std::span<const TokenId> prompt, const GenerationOptions& options,
+                            const TextCallback& on_text = {});
+
+  int32_t max_context() const { return max_context_; }
+
+ private:
+  void Begin(std::span<const TokenId> prompt, const GenerationOptions& options);
+  void CheckPrompt(std::span<const TokenId> prompt) const;
+  void ChooseDraft();
+  void Prefill();
+  void Step();
+  void ProposeDraft();
+  ForwardResult Verify();
+  void Accept(const ForwardResult& verified);
+  TokenId Emit(std::span<const float> logits);
+  std::optional<FinishReason> Append(TokenId token);
+  void Stream(const TextCallback& on_text);
+  void FinishTimings();
+  bool IsEos(TokenId token) const;
+
+  const Model& model_;
+  const Tokenizer& tokenizer_;
+  int32_t max_context_;
+  int32_t max_rows_, max_chunk_;
+  size_t max_piece_bytes_;  // longest PieceBytes of the tokenizer
+  std::vector<TokenId> eos_;
+  KvCache cache_;
+  Workspace workspace_;
+  int32_t sequence_;
+  SamplerScratch scratch_;
+  TextStream text_;
+  TokenCounts counts_;  // sized on the first request with penalties
+
+  NgramDrafter ngram_;
+  std::vector<std::unique_ptr<Drafter>> extra_drafters_;
+  std::unique_ptr<Planner> custom_planner_;
+  BestFirstPlanner best_first_;
+  ChainPlanner chain_;
+  StaticTreePlanner static_tree_;
+  DraftSwitch switch_;
+  std::vector<Drafter*> drafters_;  // of the current request; empty = plain decoding
+  Planner* planner_ = nullptr;
+  bool may_switch_off_ = false;
+  DraftTree proposed_, kept_;
+
+  // Rows of the next verification: the root and kept_.
+  std::vector<TokenId> row_tokens_;                       // [max_rows]
+  std::vector<int32_t> row_parents_, logit_rows_, path_;  // [max_rows]
+
+  // The current request.
+  GenerationOptions options_;
+  std::vector<TokenId> tokens_;  // prompt and text; all but the last are committed to the cache
+  size_t prompt_size_ = 0;
+  std::span<const float> hidden_;  // of the last committed row, in the workspace
+  std::optional<FinishReason> finish_;
+  GenerationResult result_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_GENERATOR_H_

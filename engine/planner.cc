@@ -1,0 +1,82 @@
+#include "engine/planner.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace tern {
+namespace {
+
+// The child of `parent` that is rank-th by score (the earlier node among equals), or -1.
+int32_t ChildOfRank(const DraftTree& tree, int32_t parent, int32_t rank) {
+  int32_t found = -1;
+  for (int32_t wanted = 0; wanted <= rank; ++wanted) {
+    int32_t next = -1;
+    for (int32_t i = parent + 1; i < tree.size(); ++i) {
+      if (tree[i].parent != parent) continue;
+      const bool after = found < 0 || tree[i].score < tree[found].score ||
+                         (tree[i].score == tree[found].score && i > found);
+      if (after && (next < 0 || tree[i].score > tree[next].score)) next = i;
+    }
+    if (next < 0) return -1;
+    found = next;
+  }
+  return found;
+}
+
+}  // namespace
+
+BestFirstPlanner::BestFirstPlanner(int32_t capacity) {
+  order_.reserve(static_cast<size_t>(capacity));
+  placed_.reserve(static_cast<size_t>(capacity));
+}
+
+void BestFirstPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) {
+  kept.Clear();
+  order_.resize(static_cast<size_t>(proposed.size()));
+  std::iota(order_.begin(), order_.end(), 0);
+  // A parent scores at least as much as its child and stands before it, so any number of the first
+  // nodes in this order is prefix-closed.
+  std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) {
+    return proposed[a].score != proposed[b].score ? proposed[a].score > proposed[b].score : a < b;
+  });
+  placed_.assign(order_.size(), -1);
+  const size_t count = std::min(order_.size(), static_cast<size_t>(std::max(max_rows - 1, 0)));
+  for (size_t i = 0; i < count; ++i) {
+    const DraftNode& node = proposed[order_[i]];
+    const int32_t parent = node.parent < 0 ? -1 : placed_[static_cast<size_t>(node.parent)];
+    placed_[static_cast<size_t>(order_[i])] = kept.Add(parent, node.token, node.score);
+  }
+}
+
+void ChainPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) {
+  kept.Clear();
+  int32_t parent = -1, placed = -1;
+  while (kept.size() + 1 < max_rows) {
+    const int32_t child = ChildOfRank(proposed, parent, 0);
+    if (child < 0) return;
+    placed = kept.Add(placed, proposed[child].token, proposed[child].score);
+    parent = child;
+  }
+}
+
+StaticTreePlanner::StaticTreePlanner(int32_t max_rows)
+    : topology_(StaticTopology(max_rows)),
+      source_(topology_.parents.size()),
+      placed_(topology_.parents.size()) {}
+
+void StaticTreePlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) {
+  kept.Clear();
+  const int32_t rows = std::min(max_rows, topology_.rows());
+  std::fill(source_.begin(), source_.end(), -1);
+  std::fill(placed_.begin(), placed_.end(), -1);
+  for (size_t i = 1; i < static_cast<size_t>(std::max(rows, 1)); ++i) {
+    const size_t above = static_cast<size_t>(topology_.parents[i]);
+    if (above > 0 && source_[above] < 0) continue;
+    source_[i] = ChildOfRank(proposed, source_[above], topology_.ranks[i]);
+    if (source_[i] < 0) continue;
+    const DraftNode& node = proposed[source_[i]];
+    placed_[i] = kept.Add(placed_[above], node.token, node.score);
+  }
+}
+
+}  // namespace tern

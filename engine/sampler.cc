@@ -1,0 +1,203 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "engine/error.h"
+#include "kernels/check.h"
+#include "kernels/vector_math.h"
+
+namespace tern {
+namespace {
+
+// No noise is larger: u has 32 random bits, so -log(-log(u)) <= -log(2^-33) = 22.87.
+constexpr float kMaxGumbelNoise = 23.0f;
+
+void CheckRange(const char* field, double value, double low, double high, const char* range) {
+  if (value >= low && value <= high) return;  // false for NaN
+  throw InvalidArgument(std::string(field) + " is " + std::to_string(value) + ", expected " +
+                        range);
+}
+
+// Larger value first, lower index among equals.
+bool Before(const ScoredIndex& a, const ScoredIndex& b) {
+  return a.value > b.value || (a.value == b.value && a.index < b.index);
+}
+
+// The row with penalties and bias: `logits` itself where there are none.
+std::span<const float> Adjust(std::span<const float> logits, const SamplingOptions& options,
+                              const TokenCounts& counts, std::span<float> adjusted) {
+  if (!options.Penalises() && options.logit_bias.empty()) return logits;
+  std::copy(logits.begin(), logits.end(), adjusted.begin());
+  if (options.Penalises()) {
+    for (TokenId token : counts.distinct()) {
+      float& logit = adjusted[static_cast<size_t>(token)];
+      const float repetition = options.repetition_penalty;
+      logit = logit > 0.0f ? logit / repetition : logit * repetition;
+      const int32_t occurrences = counts.Generated(token);
+      if (occurrences > 0) {
+        logit -=
+            options.frequency_penalty * static_cast<float>(occurrences) + options.presence_penalty;
+      }
+    }
+  }
+  for (const auto& [token, bias] : options.logit_bias) adjusted[static_cast<size_t>(token)] += bias;
+  return adjusted;
+}
+
+// The probability of each candidate relative to the most probable token; the sum of all is the
+// mass.
+struct Weights {
+  float max_logit;
+  float temperature;
+  float operator()(float logit) const { return Exp((logit - max_logit) / temperature); }
+};
+
+// Reorders `items` so that its first n are the smallest set of first-in-order items whose weights
+// reach `mass`; returns n. Weighted quickselect: expected linear time, no full sort. Deterministic:
+// pivots depend on the data only.
+size_t SelectMass(std::span<ScoredIndex> items, const Weights& weight, double mass) {
+  size_t begin = 0, end = items.size();
+  double before = 0.0;  // weight of items[0, begin)
+  while (end - begin > 1) {
+    const size_t middle = begin + (end - begin) / 2;
+    const auto first = items.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto split = items.begin() + static_cast<std::ptrdiff_t>(middle);
+    std::nth_element(first, split, items.begin() + static_cast<std::ptrdiff_t>(end), Before);
+    double upper = 0.0;
+    for (size_t i = begin; i < middle; ++i) upper += weight(items[i].value);
+    if (before + upper >= mass) {
+      end = middle;
+    } else {
+      before += upper;
+      begin = middle;
+    }
+  }
+  return end;
+}
+
+// Fills `candidates` with the `k` first tokens, in order, and cuts them to the probability top_p.
+size_t FilterTopK(std::span<const float> logits, size_t k, double top_p, const Weights& weight,
+                  std::span<ScoredIndex> candidates) {
+  TopK(logits, candidates.first(k));
+  if (top_p >= 1.0) return k;
+  double total = 0.0;
+  for (const ScoredIndex& item : candidates.first(k)) total += weight(item.value);
+  double sum = 0.0;
+  for (size_t i = 0; i < k; ++i) {
+    sum += weight(candidates[i].value);
+    if (sum >= top_p * total) return i + 1;
+  }
+  return k;
+}
+
+// top-p over the whole vocabulary.
+size_t FilterTopP(std::span<const float> logits, double top_p, const Weights& weight,
+                  std::span<ScoredIndex> candidates) {
+  double total = 0.0;
+  for (float logit : logits) total += weight(logit);
+  // Tokens lighter than this sum to less than half of the mass that top-p leaves out, so none of
+  // them is in the set; usually that is nearly all of the vocabulary. (Half, and 0.01 on the
+  // logarithm: far more than the rounding of the threshold.)
+  const double floor = 0.5 * (1.0 - top_p) * total / static_cast<double>(logits.size());
+  const float lowest =
+      weight.max_logit + weight.temperature * (Log(static_cast<float>(floor)) - 0.01f);
+  size_t count = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] >= lowest) candidates[count++] = {static_cast<int32_t>(i), logits[i]};
+  }
+  return SelectMass(candidates.first(count), weight, top_p * total);
+}
+
+// Keeps the best score seen; the lowest id among equals.
+class BestToken {
+ public:
+  BestToken(const SamplingOptions& options, int32_t position)
+      : options_(options), position_(static_cast<uint32_t>(position)) {}
+  void Consider(TokenId token, float logit) {
+    const float scaled = logit / options_.temperature;
+    if (scaled + kMaxGumbelNoise < score_)
+      return;  // cannot win whatever its noise is: skip the noise
+    const float noise =
+        GumbelNoise(options_.seed, options_.stream, position_, static_cast<uint32_t>(token));
+    const float score = scaled + noise;
+    if (token_ < 0 || score > score_ || (score == score_ && token < token_)) {
+      score_ = score;
+      token_ = token;
+    }
+  }
+  TokenId token() const { return token_; }
+
+ private:
+  const SamplingOptions& options_;
+  uint32_t position_;
+  float score_ = -std::numeric_limits<float>::infinity();
+  TokenId token_ = -1;
+};
+
+}  // namespace
+
+void SamplingOptions::Validate() const {
+  if (temperature != 0.0f)
+    CheckRange("temperature", temperature, 0.001f, 100.0, "0 (greedy) or 0.001 to 100");
+  CheckRange("top_k", top_k, 0, std::numeric_limits<int32_t>::max(), "0 (all) or more");
+  CheckRange("top_p", top_p, std::numeric_limits<float>::min(), 1.0, "more than 0 and at most 1");
+  CheckRange("min_p", min_p, 0.0, 1.0, "0 to 1");
+  CheckRange("repetition_penalty", repetition_penalty, 0.01f, 100.0, "0.01 to 100");
+  CheckRange("frequency_penalty", frequency_penalty, -2.0, 2.0, "-2 to 2");
+  CheckRange("presence_penalty", presence_penalty, -2.0, 2.0, "-2 to 2");
+  for (const auto& [token, bias] : logit_bias) {
+    if (token < 0)
+      throw InvalidArgument("logit_bias has token id " + std::to_string(token) +
+                            ", expected 0 or more");
+    CheckRange("logit_bias", bias, -100.0, 100.0, "-100 to 100");
+  }
+}
+
+TokenId SampleToken(std::span<const float> logits, const SamplingOptions& options, int32_t position,
+                    const TokenCounts& counts, SamplerScratch& scratch) {
+  TERN_CHECK(logits.size() <= scratch.logits.size()) << logits.size() << " logits";
+  const std::span<const float> row =
+      Adjust(logits, options, counts, scratch.logits.span().first(logits.size()));
+  const TokenId top = ArgMax(row);
+  if (options.temperature == 0.0f) return top;
+
+  const float max_logit = row[static_cast<size_t>(top)];
+  const Weights weight{max_logit, options.temperature};
+  BestToken best(options, position);
+  best.Consider(top, max_logit);
+  const bool all_ranks = options.top_k == 0 || static_cast<size_t>(options.top_k) >= row.size();
+  if (all_ranks && options.top_p >= 1.0f) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (options.min_p > 0.0f && weight(row[i]) < options.min_p) continue;
+      best.Consider(static_cast<TokenId>(i), row[i]);
+    }
+    return best.token();
+  }
+  const std::span<ScoredIndex> candidates = scratch.candidates.span().first(row.size());
+  const size_t kept = all_ranks ? FilterTopP(row, options.top_p, weight, candidates)
+                                : FilterTopK(row, static_cast<size_t>(options.top_k), options.top_p,
+                                             weight, candidates);
+  for (const ScoredIndex& item : candidates.first(kept)) {
+    // min-p compares with the most probable token, so it may come last without seeing another sum.
+    if (options.min_p > 0.0f && weight(item.value) < options.min_p) continue;
+    best.Consider(item.index, item.value);
+  }
+  return best.token();
+}
+
+TokenLogprob Logprobs(std::span<const float> logits, TokenId chosen, std::span<TokenLogprob> top,
+                      SamplerScratch& scratch) {
+  const float normaliser = LogSumExp(logits);
+  TERN_CHECK(top.size() <= logits.size()) << top.size() << " of " << logits.size();
+  if (!top.empty()) {
+    const std::span<ScoredIndex> best = scratch.candidates.span().first(top.size());
+    TopK(logits, best);
+    for (size_t i = 0; i < top.size(); ++i) top[i] = {best[i].index, best[i].value - normaliser};
+  }
+  return {chosen, logits[static_cast<size_t>(chosen)] - normaliser};
+}
+
+}  // namespace tern

@@ -1,0 +1,39 @@
+// What a generation cost: the `timings` of every result.
+#ifndef TERN_ENGINE_STATS_H_
+#define TERN_ENGINE_STATS_H_
+
+#include <cstdint>
+#include <string>
+
+namespace tern {
+
+struct Timings {
+  int32_t prompt_tokens = 0;    // run through the model
+  double prompt_seconds = 0.0;  // until the first token is sampled
+  int32_t decode_tokens = 0;    // tokens after the first
+  double decode_seconds = 0.0;
+  int64_t steps = 0;               // passes of the backbone after the prompt
+  int64_t verify_steps = 0;        // those that verified at least one drafted token
+  int64_t drafted = 0;             // tokens verified, roots excluded
+  int64_t accepted = 0;            // of those, tokens that became text
+  std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
+  std::string draft_reason;        // why drafting is off; empty where it is on or off was asked for
+
+  double prompt_tokens_per_second() const { return Rate(prompt_tokens, prompt_seconds); }
+  double decode_tokens_per_second() const { return Rate(decode_tokens, decode_seconds); }
+  // Tokens emitted per verify step, accepted + 1 each; 1 where there was none.
+  double acceptance_length() const {
+    return verify_steps == 0
+               ? 1.0
+               : 1.0 + static_cast<double>(accepted) / static_cast<double>(verify_steps);
+  }
+
+ private:
+  static double Rate(int32_t tokens, double seconds) {
+    return seconds > 0.0 ? tokens / seconds : 0.0;
+  }
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_STATS_H_

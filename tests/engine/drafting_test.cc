@@ -1,0 +1,132 @@
+// The n-gram drafter and the switch that turns drafting off.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+#include "engine/draft_switch.h"
+#include "engine/ngram_drafter.h"
+
+namespace tern {
+namespace {
+
+DraftTree ProposeFor(NgramDrafter& drafter, const std::vector<TokenId>& tokens,
+                     int32_t max_depth = 8) {
+  DraftTree tree(256);
+  drafter.Propose({tokens, {}, max_depth}, tree);
+  return tree;
+}
+
+TEST(NgramDrafter, ContinuesWhatOccurredBefore) {
+  NgramDrafter drafter(100);
+  const DraftTree tree = ProposeFor(drafter, {5, 1, 2, 3, 4, 9, 1, 2}, 3);
+  ASSERT_EQ(tree.size(), 3);
+  EXPECT_EQ(tree[0].token, 3);
+  EXPECT_EQ(tree[1].token, 4);
+  EXPECT_EQ(tree[2].token, 9);
+  EXPECT_EQ(tree[2].depth, 3);
+  EXPECT_GT(tree[0].score, tree[1].score);
+}
+
+TEST(NgramDrafter, MergesContinuationsAndTrustsTheLongerMatch) {
+  NgramDrafter drafter(100);
+  //                                         |match of 2  |match of 4
+  const DraftTree tree = ProposeFor(drafter, {8, 1, 2, 3, 6, 7, 1, 2, 4, 5, 6, 7, 1, 2}, 2);
+  const int32_t shorter = tree.Find(-1, 3), longer = tree.Find(-1, 4);
+  ASSERT_GE(shorter, 0);
+  ASSERT_GE(longer, 0);
+  EXPECT_GT(tree[longer].score, tree[shorter].score);
+  EXPECT_LE(tree[longer].score + tree[shorter].score, 1.0f);
+}
+
+TEST(NgramDrafter, FollowsARepetitionBeyondItsEnd) {
+  NgramDrafter drafter(100);
+  const DraftTree tree = ProposeFor(drafter, {1, 2, 3, 1, 2, 3, 1, 2}, 7);
+  int32_t node = -1;
+  for (TokenId token : {3, 1, 2, 3, 1, 2, 3}) {
+    node = tree.Find(node, token);
+    ASSERT_GE(node, 0);
+  }
+}
+
+TEST(NgramDrafter, ProposesNothingWithoutAMatch) {
+  NgramDrafter drafter(100);
+  EXPECT_EQ(ProposeFor(drafter, {1}).size(), 0);
+  EXPECT_EQ(ProposeFor(drafter, {1, 2}).size(), 0);
+  EXPECT_EQ(ProposeFor(drafter, {1, 2, 3, 4, 5}).size(), 0);
+}
+
+TEST(NgramDrafter, GrowingTextEqualsFreshTextAndResetForgets) {
+  std::mt19937_64 random(1);
+  std::vector<TokenId> tokens;
+  NgramDrafter growing(400);
+  size_t proposed = 0;
+  for (int i = 0; i < 400; ++i) {
+    tokens.push_back(static_cast<TokenId>(random() % 8));
+    if (i % 3 == 2) continue;  // several tokens may come at once
+    NgramDrafter fresh(400);
+    const DraftTree a = ProposeFor(growing, tokens), b = ProposeFor(fresh, tokens);
+    proposed += static_cast<size_t>(a.size());
+    ASSERT_EQ(a.size(), b.size());
+    for (int32_t n = 0; n < a.size(); ++n) {
+      EXPECT_EQ(a[n].token, b[n].token);
+      EXPECT_EQ(a[n].parent, b[n].parent);
+      EXPECT_EQ(a[n].score, b[n].score);
+      EXPECT_LE(a[n].depth, 8);
+    }
+  }
+  EXPECT_GT(proposed, 1000u);
+  growing.Reset();
+  EXPECT_EQ(ProposeFor(growing, {1, 2, 3, 4, 5}).size(), 0);
+}
+
+// Runs `steps` steps of a machine where a plain step takes 1 and one that drafts `draft_seconds`
+// and emits `tokens`; returns how many drafted.
+int Simulate(DraftSwitch& draft_switch, int steps, double draft_seconds, int tokens) {
+  int drafted = 0;
+  for (int i = 0; i < steps; ++i) {
+    const bool draft = draft_switch.ShouldDraft();
+    draft_switch.Report(draft, draft ? tokens : 1, draft ? draft_seconds : 1.0);
+    drafted += draft;
+  }
+  return drafted;
+}
+
+TEST(DraftSwitch, StaysOnWherePaying) {
+  DraftSwitch draft_switch;
+  EXPECT_GE(Simulate(draft_switch, 1000, 1.5, 2), 970);
+  EXPECT_TRUE(draft_switch.on());
+}
+
+TEST(DraftSwitch, TurnsOffWhereNotAndProbesRarely) {
+  DraftSwitch draft_switch;
+  EXPECT_LE(Simulate(draft_switch, 1000, 2.5, 2), DraftSwitch::kWindow + 1000 / 50);
+  EXPECT_FALSE(draft_switch.on());
+  EXPECT_NEAR(draft_switch.plain_tokens_per_second(), 1.0, 1e-9);
+  EXPECT_NEAR(draft_switch.draft_tokens_per_second(), 0.8, 1e-9);
+  // Drafting begins to pay: found by probing.
+  Simulate(draft_switch, DraftSwitch::kProbeInterval * (DraftSwitch::kWindow + 1), 1.0, 3);
+  EXPECT_TRUE(draft_switch.on());
+}
+
+TEST(DraftSwitch, SingleSlowStepsDecideNothing) {
+  DraftSwitch draft_switch;
+  for (int i = 0; i < 1000; ++i) {
+    const bool draft = draft_switch.ShouldDraft();
+    // One drafting step of every window takes 50 times as long.
+    draft_switch.Report(draft, draft ? 3 : 1, (draft ? 1.5 : 1.0) * (i % 8 == 0 ? 50.0 : 1.0));
+  }
+  EXPECT_TRUE(draft_switch.on());
+}
+
+TEST(DraftSwitch, EveryTextBeginsOn) {
+  DraftSwitch draft_switch;
+  Simulate(draft_switch, 100, 5.0, 1);
+  EXPECT_FALSE(draft_switch.on());
+  draft_switch.BeginText();
+  EXPECT_TRUE(draft_switch.on());
+  EXPECT_TRUE(draft_switch.ShouldDraft());  // what plain steps cost is known
+}
+
+}  // namespace
+}  // namespace tern
