@@ -19,11 +19,12 @@ class Tokenizer {
   virtual int32_t vocab_size() const = 0;
   virtual TokenId bos() const = 0;  // -1: none
   virtual TokenId eos() const = 0;  // -1: none
-  // No special tokens are added. Any byte string is accepted: bytes that are not valid UTF-8 become byte
-  // tokens, so Decode(Encode(s)) == s for every s.
+  // No special tokens are added. Any byte string is accepted: bytes that are not valid UTF-8 become
+  // byte tokens, so Decode(Encode(s)) == s for every s.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   virtual std::string Decode(const std::vector<TokenId>& ids) const = 0;
-  // The bytes that one token adds to a text (control tokens add none). Decode is their concatenation.
+  // The bytes that one token adds to a text (control tokens add none). Decode is their
+  // concatenation.
   virtual std::string_view PieceBytes(TokenId id) const = 0;
 };
 

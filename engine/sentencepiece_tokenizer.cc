@@ -1,0 +1,133 @@
+// Sentencepiece behind engine/tokenizer.h, made exact: what the library would change is kept from
+// it.
+#include <sentencepiece_processor.h>
+
+#include <array>
+#include <utility>
+
+#include "engine/atomic_file.h"
+#include "engine/error.h"
+#include "engine/tokenizer.h"
+#include "engine/utf8.h"
+
+namespace tern {
+namespace {
+
+constexpr std::string_view kSpaceMark =
+    "\xe2\x96\x81";  // U+2581, the library's stand-in for a space
+
+Error BadTokenizer(const std::string& path, const std::string& what, const std::string& todo) {
+  return BadFile({.path = path, .what = what, .todo = todo});
+}
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  SentencePieceTokenizer(const std::string& serialized, const std::string& path) {
+    const auto status = processor_.LoadFromSerializedProto(serialized);
+    if (!status.ok()) {
+      throw BadTokenizer(
+          path, "not a sentencepiece model (" + std::to_string(serialized.size()) + " bytes)",
+          "fetch or train it again");
+    }
+    ReadPieces(path);
+    CheckExact(path);
+  }
+
+  int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
+  TokenId bos() const override { return processor_.bos_id(); }
+  TokenId eos() const override { return processor_.eos_id(); }
+
+  // The library replaces invalid UTF-8, cannot tell U+2581 from a space, and looks NUL up in a trie
+  // that ends its keys with NUL. Those bytes become byte tokens here; the runs between them go to
+  // the library.
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    std::vector<int> run_ids;
+    size_t begin = 0;
+    const auto flush = [&](size_t end) {
+      if (end == begin) return;
+      const auto status = processor_.Encode(text.substr(begin, end - begin), &run_ids);
+      if (!status.ok()) throw Error(Error::Kind::kInternal, "sentencepiece: " + status.ToString());
+      ids.insert(ids.end(), run_ids.begin(), run_ids.end());
+    };
+    for (size_t at = 0; at < text.size();) {
+      const size_t length = Utf8Length(text.substr(at));
+      const bool plain = length > 0 && text[at] != '\0' && text.substr(at, length) != kSpaceMark;
+      const size_t step = length > 0 ? length : 1;
+      if (!plain) {
+        flush(at);
+        for (size_t i = at; i < at + step; ++i)
+          ids.push_back(byte_ids_[static_cast<uint8_t>(text[i])]);
+        begin = at + step;
+      }
+      at += step;
+    }
+    flush(text.size());
+    return ids;
+  }
+
+  std::string Decode(const std::vector<TokenId>& ids) const override {
+    std::string text;
+    for (const TokenId id : ids) text += PieceBytes(id);
+    return text;
+  }
+
+  std::string_view PieceBytes(TokenId id) const override {
+    if (id < 0 || id >= vocab_size()) {
+      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
+                            std::to_string(vocab_size() - 1));
+    }
+    return bytes_[static_cast<size_t>(id)];
+  }
+
+ private:
+  void ReadPieces(const std::string& path) {
+    byte_ids_.fill(-1);
+    bytes_.resize(static_cast<size_t>(processor_.GetPieceSize()));
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      const std::string& piece = processor_.IdToPiece(id);
+      std::string& bytes = bytes_[static_cast<size_t>(id)];
+      if (processor_.IsByte(id)) {  // "<0xAB>"
+        const auto value = static_cast<uint8_t>(std::stoi(piece.substr(3, 2), nullptr, 16));
+        bytes.assign(1, static_cast<char>(value));
+        byte_ids_[value] = id;
+      } else if (!processor_.IsControl(id) && !processor_.IsUnknown(id)) {
+        bytes = piece;
+        for (size_t at = 0; (at = bytes.find(kSpaceMark, at)) != std::string::npos; ++at) {
+          bytes.replace(at, kSpaceMark.size(), " ");
+        }
+      }
+    }
+    for (const TokenId id : byte_ids_) {
+      if (id < 0) {
+        throw Unsupported(path +
+                          ": model has no byte pieces, so some text could not be represented; " +
+                          "use a tokenizer trained with byte_fallback");
+      }
+    }
+  }
+
+  void CheckExact(const std::string& path) const {
+    const std::string probe = "a  b \n\n C\t ";
+    if (Decode(Encode(probe)) != probe) {
+      throw Unsupported(path + ": model normalises text (dummy prefix or whitespace removal); " +
+                        "use a tokenizer trained without normalisation");
+    }
+  }
+
+  sentencepiece::SentencePieceProcessor processor_;
+  std::vector<std::string> bytes_;     // [V] what each token adds to a text
+  std::array<TokenId, 256> byte_ids_;  // the byte token of each byte
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path) {
+  return std::make_unique<SentencePieceTokenizer>(ReadFile(model_path), model_path);
+}
+
+std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
+  return LoadSentencePiece(dir + "/tokenizer.model");
+}
+
+}  // namespace tern
