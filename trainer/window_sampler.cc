@@ -73,14 +73,7 @@ WindowSampler::WindowSampler(const std::vector<DataSource>& sources, int32_t seq
   for (const DataSource& source : sources) {
     const TokenFile& file = files_.emplace_back(source.path);
     const TokenFileInfo& info = file.info();
-    const TokenFileInfo& first = files_.front().info();
-    if (info.vocab_size != first.vocab_size || info.tokenizer_hash != first.tokenizer_hash) {
-      throw BadFile({source.path, "packed with another tokenizer than " + sources.front().path,
-                     "vocabulary " + std::to_string(first.vocab_size) + ", tokenizer " +
-                         HashName(first.tokenizer_hash),
-                     std::to_string(info.vocab_size) + ", " + HashName(info.tokenizer_hash),
-                     "pack all files with one tokenizer"});
-    }
+    CheckSameTokenizer(file);
     if (source.weight.has_value() != weighted) {
       throw InvalidArgument("--data: either every file has a weight or none; " + source.path +
                             (weighted ? " has none" : " has one"));
@@ -92,6 +85,18 @@ WindowSampler::WindowSampler(const std::vector<DataSource>& sources, int32_t seq
     windows_.push_back(std::max<uint64_t>(1, (info.tokens - sequence_) / sequence_));
   }
   slots_ = ShareOut(weights, kCycle);
+}
+
+void WindowSampler::CheckSameTokenizer(const TokenFile& file) const {
+  const TokenFileInfo& first = files_.front().info();
+  const TokenFileInfo& info = file.info();
+  if (info.vocab_size == first.vocab_size && info.tokenizer_hash == first.tokenizer_hash) return;
+  const auto name = [](const TokenFileInfo& of) {
+    return "vocabulary " + std::to_string(of.vocab_size) + " of tokenizer " +
+           HashName(of.tokenizer_hash);
+  };
+  throw BadFile({file.path(), "packed with another tokenizer than " + files_.front().path(),
+                 name(first), name(info), "pack all files with one tokenizer"});
 }
 
 uint64_t WindowSampler::tokens() const {

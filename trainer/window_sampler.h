@@ -42,6 +42,8 @@ class WindowSampler {
   uint64_t tokenizer_hash() const { return files_.front().info().tokenizer_hash; }
   uint64_t tokens() const;  // of all files
   const std::vector<TokenFile>& files() const { return files_; }
+  // Throws kBadFile where `file` was packed with another tokenizer than the data.
+  void CheckSameTokenizer(const TokenFile& file) const;
   // Rows of each source in a cycle of kCycle rows.
   const std::vector<uint64_t>& slots() const { return slots_; }
   uint64_t windows_per_epoch(size_t source) const { return windows_[source]; }

@@ -1,0 +1,16 @@
+// What this machine offers a training run.
+#ifndef TERN_TRAINER_MACHINE_H_
+#define TERN_TRAINER_MACHINE_H_
+
+namespace tern {
+
+// Multiply-accumulates per second of the dense GEMM on all threads: the best of several runs, about
+// half a second. `bfloat16` picks the input type where the CPU has it.
+double MeasureGemmPeak(bool bfloat16);
+
+// Memory that can be taken without swapping, in bytes, within the cgroup's limit.
+double AvailableMemoryBytes();
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_MACHINE_H_

@@ -1,0 +1,136 @@
+#include "trainer/pretrain_benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/error.h"
+#include "trainer/adamw.h"
+#include "trainer/machine.h"
+#include "trainer/model_presets.h"
+#include "trainer/permutation.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kWarmUpSteps = 2;
+constexpr double kStateBytes = 4 * sizeof(float);  // per parameter: master, gradient, m, v
+constexpr double kHeadroom = 0.9;                  // share of the free memory that a run may take
+
+double MedianSeconds(int steps, const std::function<void()>& step) {
+  for (int i = 0; i < kWarmUpSteps; ++i) step();
+  std::vector<double> seconds;
+  for (int i = 0; i < steps; ++i) {
+    const Clock::time_point begin = Clock::now();
+    step();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + steps / 2);
+  return seconds[static_cast<size_t>(steps / 2)];
+}
+
+// A model with as many layers as asked, its optimiser and a random batch.
+class Subject {
+ public:
+  Subject(const BenchmarkRequest& request, int32_t layers)
+      : config_(request.config), accumulate_(request.accumulate) {
+    config_.num_hidden_layers = layers;
+    backbone_ = std::make_unique<Backbone>(config_, request.backbone);
+    backbone_->Initialise(request.seed);
+    backbone_->RefreshWeights();
+    moments_ = std::make_unique<AdamWState>(backbone_->parameters().size());
+    const auto rows = static_cast<size_t>(request.backbone.batch);
+    tokens_.resize(rows * (static_cast<size_t>(request.backbone.sequence) + 1));
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      tokens_[i] =
+          static_cast<int32_t>(Mix64(request.seed, i) % static_cast<uint64_t>(config_.vocab_size));
+    }
+  }
+  double workspace_bytes() const { return static_cast<double>(backbone_->workspace_bytes()); }
+  double macs() const { return backbone_->GemmMacsPerStep(); }
+  double parameters() { return static_cast<double>(backbone_->parameters().size()); }
+  void Gradients() { backbone_->ForwardBackward(tokens_, 1.0f / static_cast<float>(accumulate_)); }
+  void Update() {
+    const StepRates tiny{1e-6,
+                         0};  // the model stays where it is, and timing does not depend on values
+    const double norm = GlobalNorm(backbone_->gradients());
+    ApplyAdamW({}, {1, tiny, ClipScale(norm, 1)}, backbone_->slices(), backbone_->parameters(),
+               backbone_->gradients(), *moments_);
+    backbone_->RefreshWeights();
+  }
+  void Step() {
+    for (int32_t i = 0; i < accumulate_; ++i) Gradients();
+    Update();
+  }
+
+ private:
+  ModelConfig config_;
+  int32_t accumulate_;
+  std::unique_ptr<Backbone> backbone_;
+  std::unique_ptr<AdamWState> moments_;
+  std::vector<int32_t> tokens_;
+};
+
+double StateBytes(const ModelConfig& config, int32_t layers) {
+  ModelConfig part = config;
+  part.num_hidden_layers = layers;
+  return CountParameters(part) * kStateBytes;
+}
+
+// Two layers against one: the difference is a layer, what remains is the embedding and the loss.
+void Compose(const BenchmarkRequest& request, BenchmarkResult& result, double layers) {
+  Subject two(request, 2);
+  const double two_seconds = MedianSeconds(request.timed_steps, [&] { two.Gradients(); });
+  const double update_seconds = MedianSeconds(request.timed_steps, [&] { two.Update(); });
+  const double two_parameters = two.parameters(), two_macs = two.macs();
+  Subject one(request, 1);
+  const double one_seconds = MedianSeconds(request.timed_steps, [&] { one.Gradients(); });
+  result.composed = true;
+  result.layer_seconds = std::max(0.0, two_seconds - one_seconds);
+  result.embedding_and_loss_seconds = std::max(0.0, one_seconds - result.layer_seconds);
+  result.optimiser_seconds = update_seconds * result.parameters / two_parameters;
+  result.step_seconds =
+      request.accumulate * (result.embedding_and_loss_seconds + layers * result.layer_seconds) +
+      result.optimiser_seconds;
+  result.gemm_macs_per_step =
+      request.accumulate * (one.macs() + (layers - 1) * (two_macs - one.macs()));
+}
+
+}  // namespace
+
+BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
+  BenchmarkResult result;
+  const int32_t layers = request.config.num_hidden_layers;
+  result.parameters = CountParameters(request.config);
+  result.available_bytes = AvailableMemoryBytes();
+  const double room = kHeadroom * result.available_bytes;
+  if (StateBytes(request.config, 2) > room) {
+    throw Unsupported("not even two layers fit in memory: they need " +
+                      std::to_string(static_cast<long long>(StateBytes(request.config, 2) / 1e6)) +
+                      " MB, " +
+                      std::to_string(static_cast<long long>(result.available_bytes / 1e6)) +
+                      " MB are available; take a smaller --size or --batch");
+  }
+  {
+    const double one = Subject(request, 1).workspace_bytes(),
+                 two = Subject(request, 2).workspace_bytes();
+    result.memory_bytes = StateBytes(request.config, layers) + one + (layers - 1) * (two - one);
+  }
+  if (request.always_compose || result.memory_bytes > room) {
+    Compose(request, result, layers);
+  } else {
+    Subject whole(request, layers);
+    result.step_seconds = MedianSeconds(request.timed_steps, [&] { whole.Step(); });
+    result.gemm_macs_per_step = request.accumulate * whole.macs();
+  }
+  result.tokens_per_second = static_cast<double>(request.backbone.batch) *
+                             request.backbone.sequence * request.accumulate / result.step_seconds;
+  return result;
+}
+
+}  // namespace tern
