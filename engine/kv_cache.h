@@ -1,8 +1,9 @@
 // Keys and values of many sequences, in blocks of 64 slots addressed through a table per sequence.
 //
-// A slot is not a position. A sequence has `Length()` committed tokens, whose slots equal their positions,
-// and `Pending()` rows that Forward has appended behind them, one slot each in batch order. Commit keeps a
-// root-to-node path of the pending rows, moves it to the front and drops the rest.
+// A slot is not a position. A sequence has `Length()` committed tokens, whose slots equal their
+// positions, and `Pending()` rows that Forward has appended behind them, one slot each in batch
+// order. Commit keeps a root-to-node path of the pending rows, moves it to the front and drops the
+// rest.
 #ifndef TERN_ENGINE_KV_CACHE_H_
 #define TERN_ENGINE_KV_CACHE_H_
 
@@ -20,28 +21,37 @@ namespace tern {
 // Not thread-safe: owned by the compute thread.
 class KvCache {
  public:
-  // Room for `max_blocks` blocks over all sequences; `max_context` slots (committed + pending) in any one.
-  // Allocates everything here. Memory: Bytes(config, max_blocks).
-  KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context, int32_t max_blocks);
+  // Room for `max_blocks` blocks over all sequences; `max_context` slots (committed + pending) in
+  // any one. Allocates everything here. Memory: Bytes(config, max_blocks).
+  KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context,
+          int32_t max_blocks);
   static size_t Bytes(const ModelConfig& config, int32_t max_blocks);
 
   // A new empty sequence, or -1 where all max_sequences are in use. Never allocates memory.
   int32_t AddSequence();
   void RemoveSequence(int32_t sequence);
 
+  // All below REQUIRE IsActive(sequence).
   int32_t Length(int32_t sequence) const;   // committed tokens
   int32_t Pending(int32_t sequence) const;  // rows appended and not yet committed
   int32_t max_context() const { return max_context_; }
   // True where `rows` more pending rows fit both the context and the free blocks.
   bool HasRoom(int32_t sequence, int32_t rows) const;
+  // For batches over several sequences, which draw on the same free blocks.
+  bool FitsContext(int32_t sequence, int32_t rows) const;
+  int32_t NewBlocksFor(int32_t sequence, int32_t rows) const;
+  int32_t FreeBlocks() const { return static_cast<int32_t>(free_blocks_.size()); }
+  int32_t max_sequences() const { return static_cast<int32_t>(sequences_.size()); }
+  // True for an index that AddSequence returned and that is still in use.
+  bool IsActive(int32_t sequence) const;
 
   // Appends one pending row and returns its slot. REQUIRES HasRoom(sequence, 1). Called by Forward.
   int32_t AppendPending(int32_t sequence);
-  // Keeps `path`, ascending indices of pending rows (each one's parent is the one before it), and drops all
-  // other pending rows. Moves at most path.size() rows per layer; slots on the path ascend, so copying
-  // forward in place never overwrites a row still to be read.
+  // Keeps `path`, ascending indices of pending rows (each one's parent is the one before it), and
+  // drops all other pending rows. Moves at most path.size() rows per layer; slots on the path
+  // ascend, so copying forward in place never overwrites a row still to be read.
   void Commit(int32_t sequence, std::span<const int32_t> path);
-  void CommitAll(int32_t sequence);   // the pending rows are a chain: keep them all
+  void CommitAll(int32_t sequence);  // the pending rows are a chain: keep them all
   void DropPending(int32_t sequence);
   // Forgets committed tokens from `length` on. REQUIRES no pending rows and length <= Length().
   void Truncate(int32_t sequence, int32_t length);
@@ -53,7 +63,29 @@ class KvCache {
   BFloat16* V(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
 
  private:
-  int32_t max_context_ = 0;
+  struct Sequence {
+    bool active = false;
+    int32_t length = 0;   // committed
+    int32_t pending = 0;  // behind them
+    int32_t blocks = 0;   // entries of the block table in use
+  };
+
+  Sequence& At(int32_t sequence);
+  const Sequence& At(int32_t sequence) const;
+  int32_t* Table(int32_t sequence);
+  size_t RowOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const;
+  void CopySlot(int32_t sequence, int32_t from, int32_t to);
+  void ReleaseBlocksBehind(int32_t sequence);  // those that no committed or pending row lies in
+
+  int32_t layers_, kv_heads_, head_dim_, max_context_;
+  int32_t table_width_;               // blocks that max_context_ slots need
+  size_t layer_values_;               // values of K (or V) per layer, over all blocks
+  AlignedBuffer<BFloat16> k_, v_;     // [L, max_blocks, kv, 64, hd]
+  std::vector<Sequence> sequences_;   // [max_sequences]
+  std::vector<int32_t> tables_;       // [max_sequences, table_width]
+  std::vector<int32_t> free_blocks_;  // a stack
+  std::vector<int32_t>
+      block_references_;  // [max_blocks]; 0 = free. Above 1 once prefixes are shared
 };
 
 }  // namespace tern

@@ -1,0 +1,181 @@
+#include "engine/kv_cache.h"
+
+#include <algorithm>
+
+#include "kernels/check.h"
+
+namespace tern {
+namespace {
+
+constexpr int32_t kBlock = static_cast<int32_t>(kKvBlock);
+
+int32_t BlocksOf(int64_t slots) { return static_cast<int32_t>((slots + kBlock - 1) / kBlock); }
+
+}  // namespace
+
+KvCache::KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context,
+                 int32_t max_blocks)
+    : layers_(config.num_hidden_layers),
+      kv_heads_(config.num_key_value_heads),
+      head_dim_(config.head_dim),
+      max_context_(max_context),
+      table_width_(BlocksOf(max_context)) {
+  TERN_CHECK(max_sequences >= 1 && max_context >= 1 && max_blocks >= 1)
+      << max_sequences << " sequences, " << max_context << " slots, " << max_blocks << " blocks";
+  layer_values_ =
+      static_cast<size_t>(max_blocks) * static_cast<size_t>(config.kv_width()) * kKvBlock;
+  k_ = AlignedBuffer<BFloat16>(layer_values_ * static_cast<size_t>(layers_));
+  v_ = AlignedBuffer<BFloat16>(layer_values_ * static_cast<size_t>(layers_));
+  sequences_.resize(static_cast<size_t>(max_sequences));
+  tables_.resize(static_cast<size_t>(max_sequences) * static_cast<size_t>(table_width_));
+  block_references_.resize(static_cast<size_t>(max_blocks));
+  free_blocks_.reserve(static_cast<size_t>(max_blocks));
+  for (int32_t block = max_blocks; block-- > 0;) free_blocks_.push_back(block);
+}
+
+size_t KvCache::Bytes(const ModelConfig& config, int32_t max_blocks) {
+  return static_cast<size_t>(config.num_hidden_layers) * static_cast<size_t>(max_blocks) *
+         static_cast<size_t>(config.kv_width()) * kKvBlock * 2 * sizeof(BFloat16);
+}
+
+int32_t KvCache::AddSequence() {
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    if (sequences_[i].active) continue;
+    sequences_[i] = {.active = true};
+    return static_cast<int32_t>(i);
+  }
+  return -1;
+}
+
+void KvCache::RemoveSequence(int32_t sequence) {
+  Sequence& s = At(sequence);
+  s.length = s.pending = 0;
+  ReleaseBlocksBehind(sequence);
+  s.active = false;
+}
+
+bool KvCache::IsActive(int32_t sequence) const {
+  return sequence >= 0 && sequence < max_sequences() &&
+         sequences_[static_cast<size_t>(sequence)].active;
+}
+
+int32_t KvCache::Length(int32_t sequence) const { return At(sequence).length; }
+int32_t KvCache::Pending(int32_t sequence) const { return At(sequence).pending; }
+
+bool KvCache::FitsContext(int32_t sequence, int32_t rows) const {
+  const Sequence& s = At(sequence);
+  return int64_t{s.length} + s.pending + rows <= max_context_;
+}
+
+int32_t KvCache::NewBlocksFor(int32_t sequence, int32_t rows) const {
+  const Sequence& s = At(sequence);
+  return std::max(0, BlocksOf(int64_t{s.length} + s.pending + rows) - s.blocks);
+}
+
+bool KvCache::HasRoom(int32_t sequence, int32_t rows) const {
+  return FitsContext(sequence, rows) && NewBlocksFor(sequence, rows) <= FreeBlocks();
+}
+
+int32_t KvCache::AppendPending(int32_t sequence) {
+  Sequence& s = At(sequence);
+  TERN_CHECK(HasRoom(sequence, 1)) << "sequence " << sequence << " of " << s.length
+                                   << " tokens and " << s.pending << " pending rows";
+  const int32_t slot = s.length + s.pending;
+  if (slot / kBlock == s.blocks) {
+    const int32_t block = free_blocks_.back();
+    free_blocks_.pop_back();
+    block_references_[static_cast<size_t>(block)] = 1;
+    Table(sequence)[s.blocks++] = block;
+  }
+  ++s.pending;
+  return slot;
+}
+
+void KvCache::Commit(int32_t sequence, std::span<const int32_t> path) {
+  Sequence& s = At(sequence);
+  int32_t kept = 0;
+  for (const int32_t row : path) {
+    TERN_CHECK(row >= kept && row < s.pending)
+        << "pending row " << row << " of " << s.pending << " after " << kept << " kept";
+    if (row != kept) CopySlot(sequence, s.length + row, s.length + kept);
+    ++kept;
+  }
+  s.length += kept;
+  s.pending = 0;
+  ReleaseBlocksBehind(sequence);
+}
+
+void KvCache::CommitAll(int32_t sequence) {
+  Sequence& s = At(sequence);
+  s.length += s.pending;
+  s.pending = 0;
+}
+
+void KvCache::DropPending(int32_t sequence) { Commit(sequence, {}); }
+
+void KvCache::Truncate(int32_t sequence, int32_t length) {
+  Sequence& s = At(sequence);
+  TERN_CHECK(s.pending == 0 && length >= 0 && length <= s.length)
+      << "to " << length << " of " << s.length << " tokens, " << s.pending << " pending rows";
+  s.length = length;
+  ReleaseBlocksBehind(sequence);
+}
+
+const int32_t* KvCache::BlockTable(int32_t sequence) const {
+  return const_cast<KvCache*>(this)->Table(sequence);
+}
+
+KvLayerView KvCache::Layer(int32_t layer) const {
+  const size_t begin = static_cast<size_t>(layer) * layer_values_;
+  return {k_.data() + begin, v_.data() + begin, static_cast<size_t>(kv_heads_),
+          static_cast<size_t>(head_dim_)};
+}
+
+BFloat16* KvCache::K(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
+  return k_.data() + RowOffset(layer, sequence, slot, head);
+}
+
+BFloat16* KvCache::V(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
+  return v_.data() + RowOffset(layer, sequence, slot, head);
+}
+
+KvCache::Sequence& KvCache::At(int32_t sequence) {
+  TERN_CHECK(IsActive(sequence)) << "sequence " << sequence;
+  return sequences_[static_cast<size_t>(sequence)];
+}
+
+const KvCache::Sequence& KvCache::At(int32_t sequence) const {
+  return const_cast<KvCache*>(this)->At(sequence);
+}
+
+int32_t* KvCache::Table(int32_t sequence) {
+  return tables_.data() + static_cast<size_t>(sequence) * static_cast<size_t>(table_width_);
+}
+
+size_t KvCache::RowOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const {
+  const size_t block = static_cast<size_t>(BlockTable(sequence)[slot / kBlock]);
+  const size_t row =
+      (block * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head)) * kKvBlock +
+      static_cast<size_t>(slot % kBlock);
+  return static_cast<size_t>(layer) * layer_values_ + row * static_cast<size_t>(head_dim_);
+}
+
+void KvCache::CopySlot(int32_t sequence, int32_t from, int32_t to) {
+  for (int32_t layer = 0; layer < layers_; ++layer) {
+    for (int32_t head = 0; head < kv_heads_; ++head) {
+      std::copy_n(K(layer, sequence, from, head), head_dim_, K(layer, sequence, to, head));
+      std::copy_n(V(layer, sequence, from, head), head_dim_, V(layer, sequence, to, head));
+    }
+  }
+}
+
+void KvCache::ReleaseBlocksBehind(int32_t sequence) {
+  Sequence& s = At(sequence);
+  const int32_t needed = BlocksOf(int64_t{s.length} + s.pending);
+  while (s.blocks > needed) {
+    const int32_t block = Table(sequence)[--s.blocks];
+    if (--block_references_[static_cast<size_t>(block)] == 0) free_blocks_.push_back(block);
+  }
+}
+
+}  // namespace tern

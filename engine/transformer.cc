@@ -1,0 +1,287 @@
+#include "engine/transformer.h"
+
+#include <algorithm>
+#include <string>
+
+#include "engine/error.h"
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/norm.h"
+#include "kernels/parallel.h"
+#include "kernels/rope.h"
+#include "kernels/ternary_matmul.h"
+#include "kernels/vocab_projection.h"
+
+// Formulas: the BitNet b1.58 reference (RMSNorm before, and a second one inside, each block).
+// Rounding follows the mathematically clean form rather than the bf16 of the reference
+// implementation: fp32 residual stream, norms, softmax and epilogues, int8 activations, exact
+// integer products, bf16 KV.
+namespace tern {
+namespace {
+
+std::string RowName(size_t row) { return "forward: row " + std::to_string(row); }
+
+// One call of Forward: what every step needs.
+struct Pass {
+  const Model& model;
+  const Batch& batch;
+  KvCache& cache;
+  Workspace& ws;
+  const Tap* tap;
+
+  size_t n() const { return batch.tokens.size(); }
+  void Show(std::string_view name, int32_t layer, MatView<const float> value) const {
+    if (tap != nullptr) (*tap)(name, layer, value);
+  }
+};
+
+// --- The forest: checked completely before the cache changes. ---
+
+void CheckSizes(const Pass& p) {
+  const size_t n = p.n();
+  if (n == 0 || n > static_cast<size_t>(p.ws.max_rows())) {
+    throw InvalidArgument("forward: expected 1 to " + std::to_string(p.ws.max_rows()) +
+                          " rows, got " + std::to_string(n));
+  }
+  if (p.batch.logit_rows.size() > static_cast<size_t>(p.ws.max_logit_rows())) {
+    throw InvalidArgument("forward: expected at most " + std::to_string(p.ws.max_logit_rows()) +
+                          " rows with logits, got " + std::to_string(p.batch.logit_rows.size()));
+  }
+  for (const auto& list : {p.batch.sequences, p.batch.parents}) {
+    if (list.empty() || list.size() == n) continue;
+    throw InvalidArgument("forward: sequences and parents: expected none or one per row (" +
+                          std::to_string(n) + "), got " + std::to_string(list.size()));
+  }
+  for (const int32_t row : p.batch.logit_rows) {
+    if (row >= 0 && static_cast<size_t>(row) < n) continue;
+    throw InvalidArgument("forward: logit row: expected 0 to " + std::to_string(n - 1) + ", got " +
+                          std::to_string(row));
+  }
+  if (ThreadCount() > p.ws.threads()) {
+    throw InvalidArgument(
+        "forward: " + std::to_string(ThreadCount()) + " threads, but the workspace was made for " +
+        std::to_string(p.ws.threads()) + "; set the thread count before making it");
+  }
+}
+
+// The latest row before `row` of the same sequence, or -1.
+int32_t PreviousRow(const Pass& p, size_t row) {
+  const AlignedBuffer<int32_t>& sequences = p.ws.sequences;
+  for (size_t i = row; i-- > 0;) {
+    if (sequences[i] == sequences[row]) return static_cast<int32_t>(i);
+  }
+  return -1;
+}
+
+void CheckRow(const Pass& p, size_t row, int32_t parent, int32_t position) {
+  const TokenId token = p.batch.tokens[row];
+  const int32_t limit = std::min(p.model.config.max_position_embeddings, p.ws.max_context());
+  if (token < 0 || token >= p.model.config.vocab_size) {
+    throw InvalidArgument(RowName(row) + ": token id: expected 0 to " +
+                          std::to_string(p.model.config.vocab_size - 1) + ", got " +
+                          std::to_string(token));
+  }
+  const bool before = parent >= -1 && parent < static_cast<int32_t>(row);
+  if (!before ||
+      (parent >= 0 && p.ws.sequences[static_cast<size_t>(parent)] != p.ws.sequences[row])) {
+    throw InvalidArgument(RowName(row) +
+                          ": parent: expected -1 or an earlier row of its sequence, got " +
+                          std::to_string(parent));
+  }
+  if (position >= limit) {
+    throw InvalidArgument(RowName(row) + ": the context holds " + std::to_string(limit) +
+                          " tokens and this would be token " + std::to_string(position + 1));
+  }
+}
+
+// Fills sequences, parents, positions and slots of the workspace, or throws.
+void PlaceRows(const Pass& p) {
+  Workspace& ws = p.ws;
+  int32_t new_blocks = 0;
+  for (size_t row = 0; row < p.n(); ++row) {
+    const int32_t sequence = p.batch.sequences.empty() ? 0 : p.batch.sequences[row];
+    if (!p.cache.IsActive(sequence)) {
+      throw InvalidArgument(RowName(row) + ": no sequence " + std::to_string(sequence) +
+                            " in the cache");
+    }
+    ws.sequences[row] = sequence;
+    const int32_t previous = PreviousRow(p, row);
+    const int32_t parent = p.batch.parents.empty() ? previous : p.batch.parents[row];
+    const int32_t length = p.cache.Length(sequence);
+    const bool is_root =
+        parent < 0 || parent >= static_cast<int32_t>(row);  // the latter is refused below
+    const int32_t position = is_root ? length : ws.positions[static_cast<size_t>(parent)] + 1;
+    CheckRow(p, row, parent, position);
+    ws.parents[row] = parent;
+    ws.positions[row] = position;
+    const int32_t first_slot = length + p.cache.Pending(sequence);
+    ws.slots[row] = previous < 0 ? first_slot : ws.slots[static_cast<size_t>(previous)] + 1;
+    const int32_t added = ws.slots[row] - first_slot;  // rows of the sequence before this one
+    new_blocks += p.cache.NewBlocksFor(sequence, added + 1) - p.cache.NewBlocksFor(sequence, added);
+    if (!p.cache.FitsContext(sequence, added + 1) || new_blocks > p.cache.FreeBlocks()) {
+      throw InvalidArgument(RowName(row) + ": sequence " + std::to_string(sequence) + " of " +
+                            std::to_string(first_slot) + " rows has no room in the cache (" +
+                            std::to_string(p.cache.max_context()) + " rows a sequence, " +
+                            std::to_string(p.cache.FreeBlocks()) + " free blocks)");
+    }
+  }
+}
+
+// What each row may see. As long as a path lies in the slots equal to its positions (a chain does),
+// it counts as prefix; from the first row that does not, its slots are listed.
+void ListVisibleSlots(const Pass& p) {
+  Workspace& ws = p.ws;
+  int32_t* const lists = ws.tail_slots.data();
+  size_t used = 0;
+  for (size_t row = 0; row < p.n(); ++row) {
+    const int32_t sequence = ws.sequences[row], parent = ws.parents[row];
+    const int32_t slot = p.cache.AppendPending(sequence);
+    TERN_CHECK(slot == ws.slots[row]) << "slot " << slot << ", planned " << ws.slots[row];
+    AttentionRow& visible = ws.rows[row];
+    visible.block_table = p.cache.BlockTable(sequence);
+    const AttentionRow* above = parent < 0 ? nullptr : &ws.rows[static_cast<size_t>(parent)];
+    const bool above_in_place =
+        above == nullptr || (above->tail == 1 && above->tail_slots[0] == above->prefix);
+    visible.prefix = above_in_place ? ws.positions[row] : above->prefix;
+    const size_t inherited = above_in_place ? 0 : static_cast<size_t>(above->tail);
+    const int32_t* const inherited_slots = above_in_place ? nullptr : above->tail_slots;
+    // A parent's list that ends where the free space begins is simply continued: chains cost one
+    // entry.
+    const bool continues = inherited > 0 && inherited_slots + inherited == lists + used;
+    visible.tail_slots = continues ? inherited_slots : lists + used;
+    if (!continues) {
+      std::copy_n(inherited_slots, inherited, lists + used);
+      used += inherited;
+    }
+    lists[used++] = slot;
+    visible.tail = static_cast<int32_t>(inherited) + 1;
+  }
+}
+
+// --- The layers. ---
+
+// RMSNorm, then int8 per row: the input of ternary linears. The result lives until the next call.
+QuantizedRows NormQuantize(const Pass& p, std::string_view name, int32_t layer,
+                           MatView<const float> x, const AlignedBuffer<float>& gain) {
+  const float eps = p.model.config.rms_norm_eps;
+  if (p.tap != nullptr) {
+    const MatView<float> normed = p.ws.tap_rows.View(x.rows, x.cols);
+    RmsNorm(x, gain.span(), eps, normed);
+    p.Show(name, layer, normed);
+  }
+  const QuantizedRows out = p.ws.Quantized(x.rows, x.cols);
+  RmsNormQuantize(x, gain.span(), eps, out);
+  return out;
+}
+
+// y = x W^T, shown under the weight's name.
+MatView<float> Linear(const Pass& p, std::string_view name, int32_t layer, const TernaryMatrix& w,
+                      const QuantizedRows& x, AlignedBuffer<float>& buffer) {
+  const MatView<float> y = buffer.View(x.n(), w.rows);
+  TernaryMatmul(w.View(), x, y);
+  p.Show(name, layer, y);
+  return y;
+}
+
+// Rounds K and V to the cache's type before any row, their own included, reads them.
+void StoreKeysAndValues(const Pass& p, int32_t layer, MatView<const float> k,
+                        MatView<const float> v) {
+  const ModelConfig& config = p.model.config;
+  const auto store = [&](const float* from, BFloat16* to) {
+    for (int32_t i = 0; i < config.head_dim; ++i) to[i] = BFloat16::FromFloat(from[i]);
+  };
+  for (size_t row = 0; row < k.rows; ++row) {
+    const int32_t sequence = p.ws.sequences[row], slot = p.ws.slots[row];
+    for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
+      store(k.Row(row) + head * config.head_dim, p.cache.K(layer, sequence, slot, head));
+      store(v.Row(row) + head * config.head_dim, p.cache.V(layer, sequence, slot, head));
+    }
+  }
+}
+
+void AttentionBlock(const Pass& p, int32_t layer, MatView<float> residual) {
+  const LayerWeights& w = p.model.layers[static_cast<size_t>(layer)];
+  Workspace& ws = p.ws;
+  const QuantizedRows x = NormQuantize(p, "input_layernorm", layer, residual, w.input_layernorm);
+  const MatView<float> q = Linear(p, "q_proj", layer, w.q_proj, x, ws.q);
+  const MatView<float> k = Linear(p, "k_proj", layer, w.k_proj, x, ws.k);
+  const MatView<float> v = Linear(p, "v_proj", layer, w.v_proj, x, ws.v);
+
+  const std::span<const int32_t> positions = ws.positions.span().first(p.n());
+  ApplyRope(*p.model.rope, positions, q);
+  ApplyRope(*p.model.rope, positions, k);
+  StoreKeysAndValues(p, layer, k, v);
+  const MatView<float> mixed = ws.attention.View(q.rows, q.cols);
+  Attention(q, p.cache.Layer(layer), ws.rows.span().first(p.n()),
+            static_cast<size_t>(p.model.config.num_attention_heads), ws.attention_scratch.span(),
+            mixed);
+  p.Show("attention", layer, mixed);
+
+  const QuantizedRows o = NormQuantize(p, "attn_sub_norm", layer, mixed, w.attn_sub_norm);
+  AddInPlace(residual, Linear(p, "o_proj", layer, w.o_proj, o, ws.projected));
+}
+
+void FfnBlock(const Pass& p, int32_t layer, MatView<float> residual) {
+  const LayerWeights& w = p.model.layers[static_cast<size_t>(layer)];
+  Workspace& ws = p.ws;
+  const QuantizedRows x =
+      NormQuantize(p, "post_attention_layernorm", layer, residual, w.post_attention_layernorm);
+  const MatView<float> gate = Linear(p, "gate_proj", layer, w.gate_proj, x, ws.gate);
+  const MatView<float> up = Linear(p, "up_proj", layer, w.up_proj, x, ws.up);
+  ReluSquaredGate(gate, up, gate);
+  p.Show("gated", layer, gate);
+
+  const QuantizedRows gated = NormQuantize(p, "ffn_sub_norm", layer, gate, w.ffn_sub_norm);
+  AddInPlace(residual, Linear(p, "down_proj", layer, w.down_proj, gated, ws.projected));
+}
+
+void RunLayer(const Pass& p, int32_t layer, MatView<float> residual) {
+  AttentionBlock(p, layer, residual);
+  FfnBlock(p, layer, residual);
+  p.Show("layer", layer, residual);
+}
+
+MatView<float> Embed(const Pass& p) {
+  const size_t d = static_cast<size_t>(p.model.config.hidden_size);
+  const MatView<float> residual = p.ws.residual.View(p.n(), d);
+  for (size_t row = 0; row < p.n(); ++row) {
+    const BFloat16* from =
+        p.model.embed_tokens.data() + static_cast<size_t>(p.batch.tokens[row]) * d;
+    std::transform(from, from + d, residual.Row(row), [](BFloat16 e) { return e.ToFloat(); });
+  }
+  p.Show("embed_tokens", -1, residual);
+  return residual;
+}
+
+MatView<const float> Logits(const Pass& p, MatView<const float> hidden) {
+  const size_t m = p.batch.logit_rows.size();
+  const MatView<float> logits = p.ws.logits.View(m, static_cast<size_t>(p.model.config.vocab_size));
+  if (m == 0) return logits;
+  const MatView<float> wanted = p.ws.logit_hidden.View(m, hidden.cols);
+  for (size_t i = 0; i < m; ++i) {
+    std::copy_n(hidden.Row(static_cast<size_t>(p.batch.logit_rows[i])), hidden.cols, wanted.Row(i));
+  }
+  VocabProjection(wanted, p.model.OutputEmbedding(), logits);
+  p.Show("logits", -1, logits);
+  return logits;
+}
+
+}  // namespace
+
+ForwardResult Forward(const Model& model, const Batch& batch, KvCache& cache, Workspace& workspace,
+                      const Tap* tap) {
+  const Pass p{model, batch, cache, workspace, tap};
+  CheckSizes(p);
+  PlaceRows(p);
+  ListVisibleSlots(p);
+
+  const MatView<float> residual = Embed(p);
+  for (int32_t layer = 0; layer < model.config.num_hidden_layers; ++layer)
+    RunLayer(p, layer, residual);
+  const MatView<float> hidden = workspace.hidden.View(residual.rows, residual.cols);
+  RmsNorm(residual, model.norm.span(), model.config.rms_norm_eps, hidden);
+  p.Show("norm", -1, hidden);
+  return {hidden, Logits(p, hidden)};
+}
+
+}  // namespace tern
