@@ -1,0 +1,89 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/activation.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/reference.h"
+#include "kernels/rope.h"
+#include "tests/kernels/every_target.h"
+#include "tests/support/comparator.h"
+#include "tests/support/random_data.h"
+
+namespace tern::test {
+namespace {
+
+TEST(ReluSquaredGate, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([] {
+    for (size_t f = 1; f <= 35; ++f) {
+      RandomData random(static_cast<uint32_t>(f));
+      const AlignedBuffer<float> gate = random.Floats(3 * f), up = random.Floats(3 * f);
+      AlignedBuffer<float> got(3 * f);
+      AlignedBuffer<double> expected(3 * f);
+      ReluSquaredGate(gate.View(3, f), up.View(3, f), got.View(3, f));
+      reference::ReluSquaredGate(gate.View(3, f), up.View(3, f), expected.View(3, f));
+      // Two roundings of half an ulp; products down to 2^-72 are still normal.
+      EXPECT_TRUE(AllNear(expected.View(3, f), got.View(3, f), {.relative = 3 * 0x1p-24}));
+    }
+  });
+}
+
+TEST(ReluSquaredGate, MayOverwriteAnInputAndKeepsNaN) {
+  OnEveryTarget([] {
+    RandomData random(1);
+    AlignedBuffer<float> gate = random.Floats(37), up = random.Floats(37), expected(37);
+    gate[5] = gate[36] = std::numeric_limits<float>::quiet_NaN();
+    ReluSquaredGate(gate.View(1, 37), up.View(1, 37), expected.View(1, 37));
+    EXPECT_TRUE(std::isnan(expected[5]) && std::isnan(expected[36]));
+    ReluSquaredGate(gate.View(1, 37), up.View(1, 37), up.View(1, 37));
+    EXPECT_TRUE(SameBits(expected.View(1, 37), up.View(1, 37)));
+  });
+}
+
+TEST(AddInPlace, IsExactlyFloatAddition) {
+  OnEveryTarget([] {
+    for (size_t d = 1; d <= 35; ++d) {
+      RandomData random(static_cast<uint32_t>(d));
+      AlignedBuffer<float> x = random.Floats(2 * d), expected(2 * d);
+      const AlignedBuffer<float> y = random.Floats(2 * d);
+      for (size_t i = 0; i < 2 * d; ++i) expected[i] = x[i] + y[i];
+      AddInPlace(x.View(2, d), y.View(2, d));
+      EXPECT_TRUE(SameBits(expected.View(2, d), x.View(2, d)));
+    }
+  });
+}
+
+TEST(ApplyRope, EqualsTheTwinOnEveryTarget) {
+  const std::vector<int32_t> positions = {0, 1, 17, 499};
+  for (const size_t head_dim : {2u, 6u, 16u, 64u, 72u}) {
+    const RopeTable table(500, head_dim, 10000.0);
+    OnEveryTarget([&] {
+      RandomData random(7);
+      const size_t width = 3 * head_dim, rows = positions.size();
+      AlignedBuffer<float> x = random.Floats(rows * width);
+      AlignedBuffer<double> expected(rows * width);
+      reference::ApplyRope(10000.0, head_dim, positions, x.View(rows, width),
+                           expected.View(rows, width));
+      ApplyRope(table, positions, x.View(rows, width));
+      // |x|, |cos|, |sin| <= 1: two table entries, two products and a sum rounded, each half an ulp
+      // of at most 2.
+      EXPECT_TRUE(
+          AllNear(expected.View(rows, width), x.View(rows, width), {.absolute = 5 * 0x1p-24}));
+    });
+  }
+}
+
+TEST(ApplyRope, PositionZeroChangesNothing) {
+  const RopeTable table(4, 8, 500000.0);
+  RandomData random(8);
+  AlignedBuffer<float> x = random.Floats(16), before = AlignedBuffer<float>(16);
+  std::copy(x.data(), x.data() + 16, before.data());
+  const int32_t zero = 0;
+  ApplyRope(table, {&zero, 1}, x.View(1, 16));
+  EXPECT_TRUE(AllNear(before.View(1, 16), x.View(1, 16), {}));
+}
+
+}  // namespace
+}  // namespace tern::test

@@ -1,0 +1,39 @@
+// Runs a check on every instruction set this CPU can run, and on one and two threads.
+#ifndef TERN_TESTS_KERNELS_EVERY_TARGET_H_
+#define TERN_TESTS_KERNELS_EVERY_TARGET_H_
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/dispatch.h"
+#include "kernels/parallel.h"
+
+namespace tern::test {
+
+// Calls fn() under each target in turn; leaves the highest in force.
+template <class Fn>
+void OnEveryTarget(const Fn& fn) {
+  for (const std::string& target : SupportedTargets()) {
+    SCOPED_TRACE("target " + target);
+    ASSERT_TRUE(SetMaxTarget(target));
+    ASSERT_EQ(CurrentTarget(), target);
+    fn();
+  }
+}
+
+// Sets the thread count for a scope.
+class WithThreads {
+ public:
+  explicit WithThreads(int count) : before_(ThreadCount()) { SetThreadCount(count); }
+  ~WithThreads() { SetThreadCount(before_); }
+  WithThreads(const WithThreads&) = delete;
+  WithThreads& operator=(const WithThreads&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace tern::test
+
+#endif  // TERN_TESTS_KERNELS_EVERY_TARGET_H_
