@@ -46,6 +46,8 @@ void BindRun(CLI::App& command, PretrainOptions& o) {
                    "Resume although binary, target, threads or library differ");
   command.add_flag("--allow-changed-options", o.leniency.other_options,
                    "Resume although options or data differ");
+  command.add_flag("--export-checkpoints,!--no-export-checkpoints", o.loop.export_checkpoints,
+                   "Also write OUT at every checkpoint (default), or only at the end");
   command.add_flag("--benchmark", o.benchmark, "Print step time and ETA; train nothing");
   command.add_option("--benchmark-steps", o.benchmark_steps, "Steps that are timed")
       ->check(CLI::Range(1, 1000))
