@@ -21,18 +21,19 @@ struct ModelConfig {
   float rms_norm_eps = 1e-5f;
   double rope_theta = 500000.0;
   bool tie_word_embeddings = true;
-  // The packed file's weight_scale multiplies (linear_class "autobitlinear") or divides (facts 1.6).
+  // The packed file's weight_scale multiplies (linear_class "autobitlinear") or divides
+  // (facts 1.6).
   bool weight_scale_multiplies = true;
   // "offline": packed ternary; "online": master weights, ternarised on load.
   bool packed = true;
-  int32_t bos_token_id = -1;            // -1: none
-  std::vector<int32_t> eos_token_ids;   // any of these ends a sequence
+  int32_t bos_token_id = -1;           // -1: none
+  std::vector<int32_t> eos_token_ids;  // any of these ends a sequence
 
   int32_t kv_width() const { return num_key_value_heads * head_dim; }
 };
 
-// Reads and validates `dir`/config.json. Throws kNotFound, kBadFile (missing or inconsistent field, named
-// with its value) or kUnsupported (another architecture or activation).
+// Reads and validates `dir`/config.json. Throws kNotFound, kBadFile (missing or inconsistent field,
+// named with its value) or kUnsupported (another architecture or activation).
 ModelConfig ReadModelConfig(const std::string& dir);
 
 }  // namespace tern

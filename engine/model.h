@@ -16,12 +16,12 @@
 namespace tern {
 
 struct LayerWeights {
-  TernaryMatrix q_proj, k_proj, v_proj, o_proj;      // [h*hd, d], [kv*hd, d], [kv*hd, d], [d, h*hd]
-  TernaryMatrix gate_proj, up_proj, down_proj;       // [f, d], [f, d], [d, f]
-  AlignedBuffer<float> input_layernorm;              // [d]
-  AlignedBuffer<float> attn_sub_norm;                // [h*hd]
-  AlignedBuffer<float> post_attention_layernorm;     // [d]
-  AlignedBuffer<float> ffn_sub_norm;                 // [f]
+  TernaryMatrix q_proj, k_proj, v_proj, o_proj;   // [h*hd, d], [kv*hd, d], [kv*hd, d], [d, h*hd]
+  TernaryMatrix gate_proj, up_proj, down_proj;    // [f, d], [f, d], [d, f]
+  AlignedBuffer<float> input_layernorm;           // [d]
+  AlignedBuffer<float> attn_sub_norm;             // [h*hd]
+  AlignedBuffer<float> post_attention_layernorm;  // [d]
+  AlignedBuffer<float> ffn_sub_norm;              // [f]
 };
 
 struct Model {
@@ -34,12 +34,18 @@ struct Model {
 
   MatView<const BFloat16> OutputEmbedding() const {  // [V, d]
     const AlignedBuffer<BFloat16>& table = lm_head.size() > 0 ? lm_head : embed_tokens;
-    return table.View(static_cast<size_t>(config.vocab_size), static_cast<size_t>(config.hidden_size));
+    return table.View(static_cast<size_t>(config.vocab_size),
+                      static_cast<size_t>(config.hidden_size));
   }
 };
 
-// Loads a Hugging Face directory (config.json and safetensors, packed or masters). Validates every shape,
-// dtype and offset before use; throws Error naming file and tensor.
+// Bytes of memory that a loaded model takes: 2 bits a ternary weight, bf16 embeddings, fp32 gains
+// and RoPE tables.
+size_t ModelBytes(const ModelConfig& config);
+
+// Loads a Hugging Face directory (config.json and safetensors, packed or masters). Validates every
+// shape, dtype and offset before use; throws Error naming file and tensor, or where memory does not
+// suffice.
 Model LoadModel(const std::string& dir);
 
 }  // namespace tern

@@ -1,0 +1,64 @@
+#include "engine/memory.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+#include "engine/error.h"
+
+namespace tern {
+namespace {
+
+// "MemAvailable:  1234 kB", free pages and caches that can be dropped.
+size_t SystemAvailable() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string name; file >> name;) {
+    if (size_t kilobytes; name == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return SIZE_MAX;
+}
+
+std::optional<size_t> ReadNumber(const char* path) {
+  size_t value;
+  if (std::ifstream file(path); file >> value) return value;
+  return std::nullopt;  // "max", or no such file
+}
+
+// The inactive file cache counts as used in memory.current, but can be dropped.
+size_t DroppableCache() {
+  std::ifstream file("/sys/fs/cgroup/memory.stat");
+  size_t value;
+  for (std::string name; file >> name >> value;) {
+    if (name == "inactive_file") return value;
+  }
+  return 0;
+}
+
+size_t CgroupAvailable() {
+  const std::optional<size_t> limit = ReadNumber("/sys/fs/cgroup/memory.max");
+  const std::optional<size_t> used = ReadNumber("/sys/fs/cgroup/memory.current");
+  if (!limit || !used) return SIZE_MAX;
+  const size_t held = *used - std::min(*used, DroppableCache());
+  return *limit - std::min(*limit, held);
+}
+
+std::string Megabytes(size_t bytes) {
+  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
+}
+
+}  // namespace
+
+size_t AvailableMemoryBytes() { return std::min(SystemAvailable(), CgroupAvailable()); }
+
+void RequireMemory(const std::string& what, size_t bytes) {
+  const size_t available = AvailableMemoryBytes();
+  if (bytes <= available) return;
+  throw Error(Error::Kind::kInternal, what + " needs " + Megabytes(bytes) + " of memory, " +
+                                          Megabytes(available) +
+                                          " are available; free some or use a smaller model");
+}
+
+}  // namespace tern
