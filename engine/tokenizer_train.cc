@@ -53,9 +53,13 @@ std::string TrainTokenizer(const TokenizerTrainOptions& options, const LineSourc
   std::string serialized;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &serialized);
   if (!status.ok()) {
-    throw InvalidArgument("cannot train a tokenizer with vocabulary " +
-                          std::to_string(options.vocab_size) +
-                          " on this text: " + status.ToString());
+    // The library's text begins with its source line in [brackets] and may tell the largest size
+    // possible.
+    const std::string reason = status.ToString();
+    const size_t end = reason.rfind("] ");
+    throw InvalidArgument(
+        "cannot train a tokenizer with vocabulary " + std::to_string(options.vocab_size) +
+        " on this text: " + (end == std::string::npos ? reason : reason.substr(end + 2)));
   }
   return serialized;
 }

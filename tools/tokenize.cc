@@ -280,7 +280,7 @@ void AddTokenize(CLI::App& app, const CommonOptions& common) {
   command
       ->add_option("--vocab-size", options->training.vocab_size,
                    "--train: pieces of the vocabulary")
-      ->check(CLI::Range(300, 1000000))
+      ->check(CLI::Range(261, 1000000))
       ->capture_default_str();
   command->add_option("--type", options->type, "--train: unigram or bpe")
       ->check(CLI::IsMember({"unigram", "bpe"}))

@@ -1,0 +1,59 @@
+// Runs a program and catches all that it says.
+#ifndef TERN_TESTS_SUPPORT_RUN_PROGRAM_H_
+#define TERN_TESTS_SUPPORT_RUN_PROGRAM_H_
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/atomic_file.h"
+#include "tests/support/temp_dir.h"
+
+namespace tern {
+
+struct ProgramResult {
+  int status = -1;  // exit status, or -signal
+  std::string out, err;
+  int64_t ErrorLines() const { return std::count(err.begin(), err.end(), '\n'); }
+};
+
+// stdin is empty. `stdout_path` takes stdout (e.g. /dev/full); empty = caught in `out`.
+inline ProgramResult RunProgram(const std::vector<std::string>& command,
+                                const std::string& stdout_path = "") {
+  const TempDir dir;
+  const std::string out = stdout_path.empty() ? dir.Write("out", "") : stdout_path,
+                    err = dir / "err";
+  std::vector<char*> arguments;
+  for (const std::string& argument : command)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  const pid_t child = fork();
+  if (child < 0) throw std::runtime_error("cannot fork");
+  if (child == 0) {
+    const auto redirect = [](const char* path, int flags, int target) {
+      const int fd = open(path, flags, 0600);
+      if (fd < 0 || dup2(fd, target) < 0) _exit(126);
+    };
+    redirect("/dev/null", O_RDONLY, STDIN_FILENO);
+    redirect(out.c_str(), O_WRONLY, STDOUT_FILENO);
+    redirect(err.c_str(), O_WRONLY | O_CREAT, STDERR_FILENO);
+    execv(arguments[0], arguments.data());
+    _exit(127);
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) != child) throw std::runtime_error("cannot wait");
+  ProgramResult result;
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  if (stdout_path.empty()) result.out = ReadFile(out);
+  result.err = ReadFile(err);
+  return result;
+}
+
+}  // namespace tern
+
+#endif  // TERN_TESTS_SUPPORT_RUN_PROGRAM_H_
