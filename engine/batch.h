@@ -18,14 +18,16 @@ using TokenId = int32_t;
 //   verify a tree   nodes           tree      all
 //   hidden states   a text          empty     none
 struct Batch {
-  std::span<const TokenId> tokens;       // [n]
-  std::span<const int32_t> sequences;    // [n] cache sequence of each row; empty = all rows of sequence 0
-  // [n] batch index of the parent row, always smaller than the row's own, -1 = the last committed token.
-  // Empty = within each sequence the rows form one causal chain, in order.
+  std::span<const TokenId> tokens;  // [n]
+  std::span<const int32_t>
+      sequences;  // [n] cache sequence of each row; empty = all rows of sequence 0
+  // [n] batch index of the parent row, always smaller than the row's own, -1 = the last committed
+  // token. Empty = within each sequence the rows form one causal chain, in order.
   std::span<const int32_t> parents;
-  std::span<const int32_t> logit_rows;   // rows whose logits are wanted; empty = none
+  std::span<const int32_t> logit_rows;  // rows whose logits are wanted; empty = none
 };
-// A row's position follows from these: its parent's + 1, or the sequence's committed length at the root.
+// A row's position follows from these: its parent's + 1, or the sequence's committed length at the
+// root.
 
 struct ForwardResult {
   MatView<const float> hidden;  // [n, d] after the final norm

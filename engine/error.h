@@ -1,6 +1,6 @@
 // The exception family of tern. Thrown where an operation ends (a load, a request, a training run);
-// expected outcomes are values. A message says what failed, where, what was expected, what was found
-// and what to do, in one line.
+// expected outcomes are values. A message says what failed, where, what was expected, what was
+// found and what to do, in one line.
 #ifndef TERN_ENGINE_ERROR_H_
 #define TERN_ENGINE_ERROR_H_
 

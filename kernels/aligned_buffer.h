@@ -1,5 +1,6 @@
 // AlignedBuffer: the one owner of numeric memory. Move-only, 64-byte aligned, uninitialised unless
-// asked, padded by one cache line so that a vector load that starts inside never leaves the allocation.
+// asked, padded by one cache line so that a vector load that starts inside never leaves the
+// allocation.
 #ifndef TERN_KERNELS_ALIGNED_BUFFER_H_
 #define TERN_KERNELS_ALIGNED_BUFFER_H_
 

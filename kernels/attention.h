@@ -1,7 +1,7 @@
-// Attention of a forest of rows over a block-table KV cache (design: "One forward pass for everything").
-// A row sees its sequence's committed prefix, its ancestors in the batch and itself, and reduces over
-// absolute positions, ascending, in blocks aligned to multiples of 64. So its result does not depend on
-// where prefix, chunk or batch end, nor on other rows or threads.
+// Attention of a forest of rows over a block-table KV cache (design: "One forward pass for
+// everything"). A row sees its sequence's committed prefix, its ancestors in the batch and itself,
+// and reduces over absolute positions, ascending, in blocks aligned to multiples of 64. So its
+// result does not depend on where prefix, chunk or batch end, nor on other rows or threads.
 #ifndef TERN_KERNELS_ATTENTION_H_
 #define TERN_KERNELS_ATTENTION_H_
 
@@ -16,8 +16,8 @@ namespace tern {
 
 inline constexpr size_t kKvBlock = 64;  // positions per KV block
 
-// K and V of one layer, as blocks: element (block b, KV head g, slot s in the block, dimension i) lies at
-// data[((b * kv_heads + g) * kKvBlock + s) * head_dim + i]. K is stored rotated.
+// K and V of one layer, as blocks: element (block b, KV head g, slot s in the block, dimension i)
+// lies at data[((b * kv_heads + g) * kKvBlock + s) * head_dim + i]. K is stored rotated.
 struct KvLayerView {
   const BFloat16* k = nullptr;
   const BFloat16* v = nullptr;
@@ -25,21 +25,24 @@ struct KvLayerView {
   size_t head_dim = 0;
 };
 
-// What one row may see. Position p < prefix lies in slot p; position prefix + i in slot tail_slots[i],
-// i < tail; the last of them is the row itself. Slot s lies in block block_table[s / 64], at s % 64.
+// What one row may see. Position p < prefix lies in slot p; position prefix + i in slot
+// tail_slots[i], i < tail; the last of them is the row itself. Slot s lies in block block_table[s /
+// 64], at s % 64.
 struct AttentionRow {
   const int32_t* block_table = nullptr;
   const int32_t* tail_slots = nullptr;
   int32_t prefix = 0;
-  int32_t tail = 0;  // >= 1
+  int32_t tail = 0;                                 // >= 1
   int32_t length() const { return prefix + tail; }  // positions seen
 };
 
-// Floats of scratch that Attention needs, for `threads` threads and rows of at most max_length positions.
+// Floats of scratch that Attention needs, for `threads` threads and rows of at most max_length
+// positions.
 size_t AttentionScratchFloats(size_t threads, size_t heads, size_t kv_heads, size_t max_length);
 
-// out[i] = concatenated heads of softmax(q_i k^T / sqrt(head_dim)) v. q, out [n, heads * head_dim]; query
-// head j reads KV head j / (heads / kv_heads). Scores, softmax and sums in fp32, fixed order per row.
+// out[i] = concatenated heads of softmax(q_i k^T / sqrt(head_dim)) v. q, out [n, heads * head_dim];
+// query head j reads KV head j / (heads / kv_heads). Scores, softmax and sums in fp32, fixed order
+// per row.
 void Attention(MatView<const float> q, const KvLayerView& kv, std::span<const AttentionRow> rows,
                size_t heads, std::span<float> scratch, MatView<float> out);
 

@@ -25,9 +25,10 @@ struct CheckVoidify {
 
 }  // namespace tern
 
-#define TERN_CHECK(condition)         \
-  (condition) ? static_cast<void>(0) \
-              : ::tern::CheckVoidify() & ::tern::CheckFailure(__FILE__, __LINE__, #condition).stream()
+#define TERN_CHECK(condition) \
+  (condition)                 \
+      ? static_cast<void>(0)  \
+      : ::tern::CheckVoidify() & ::tern::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #ifdef NDEBUG
 #define TERN_DCHECK(condition) TERN_CHECK(true || (condition))

@@ -1,5 +1,6 @@
-// Which instruction set the kernels use. Chosen once per process from what the CPU offers; --max-isa
-// caps it. Results are bit-identical within one target and differ within derived tolerances across.
+// Which instruction set the kernels use. Chosen once per process from what the CPU offers;
+// --max-isa caps it. Results are bit-identical within one target and differ within derived
+// tolerances across.
 #ifndef TERN_KERNELS_DISPATCH_H_
 #define TERN_KERNELS_DISPATCH_H_
 
@@ -9,8 +10,8 @@
 
 namespace tern {
 
-// Names in rising order on x86-64: "sse4", "avx2", "avx512", "avx512vnni"; "scalar" or "neon" elsewhere.
-// Only the targets that this CPU can run are listed.
+// Names in rising order on x86-64: "sse4", "avx2", "avx512", "avx512vnni"; "scalar" or "neon"
+// elsewhere. Only the targets that this CPU can run are listed.
 std::vector<std::string> SupportedTargets();
 
 // The target in force.

@@ -18,13 +18,14 @@ struct MatView {
   size_t stride = 0;  // elements from one row to the next, >= cols
 
   MatView() = default;
-  MatView(T* data_in, size_t rows_in, size_t cols_in) : MatView(data_in, rows_in, cols_in, cols_in) {}
+  MatView(T* data_in, size_t rows_in, size_t cols_in)
+      : MatView(data_in, rows_in, cols_in, cols_in) {}
   MatView(T* data_in, size_t rows_in, size_t cols_in, size_t stride_in)
       : data(data_in), rows(rows_in), cols(cols_in), stride(stride_in) {}
   // A view of T converts to a view of const T.
   template <class U>
-    requires(std::is_same_v<const U, T>)
-  MatView(const MatView<U>& other)  // NOLINT(google-explicit-constructor)
+  requires(std::is_same_v<const U, T>)
+      MatView(const MatView<U>& other)  // NOLINT(google-explicit-constructor)
       : MatView(other.data, other.rows, other.cols, other.stride) {}
 
   T* Row(size_t r) const {

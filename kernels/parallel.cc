@@ -77,7 +77,7 @@ void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context) {
     return;
   }
   std::exception_ptr error;  // an exception that left an OpenMP region would end the process
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(ranges)) shared(error)
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(ranges)) shared(error)
   for (size_t r = 0; r < ranges; ++r) {
     const size_t begin = std::min(n, chunks * r / ranges * grain);
     const size_t end = std::min(n, chunks * (r + 1) / ranges * grain);

@@ -11,8 +11,8 @@
 
 namespace tern {
 
-// Cosines and sines for positions 0..max_positions-1, computed once in double and rounded to fp32, so
-// that they do not depend on the dispatch target.
+// Cosines and sines for positions 0..max_positions-1, computed once in double and rounded to fp32,
+// so that they do not depend on the dispatch target.
 class RopeTable {
  public:
   RopeTable(size_t max_positions, size_t head_dim, double theta);

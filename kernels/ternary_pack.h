@@ -1,15 +1,16 @@
 // The packed form of a ternary matrix that the kernels run on, 2 bits a weight.
 //
 // Rows (outputs) go in groups of 16, columns (K) in blocks of 16. A 64-byte line holds one group x
-// block; byte 4 * r + j (r = row in the group, j = 0..3) holds four codes (weight + 1, so 0, 1 or 2):
+// block; byte 4 * r + j (r = row in the group, j = 0..3) holds four codes (weight + 1, so 0, 1 or
+// 2):
 //
 //     bits 0-1  column j        bits 2-3  column j + 4
 //     bits 4-5  column j + 8    bits 6-7  column j + 12
 //
-// so that (line >> 2f) & 3 is, for f = 0..3, a vector of 16 rows x 4 consecutive columns: the operand of
-// a 4-way int8 dot product, against the same 4 activations broadcast to all rows. Lines of a group are
-// consecutive in K: a thread that owns a range of groups reads one sequential, aligned stream.
-// Padding (rows to 16, K to 16) holds code 1, weight 0.
+// so that (line >> 2f) & 3 is, for f = 0..3, a vector of 16 rows x 4 consecutive columns: the
+// operand of a 4-way int8 dot product, against the same 4 activations broadcast to all rows. Lines
+// of a group are consecutive in K: a thread that owns a range of groups reads one sequential,
+// aligned stream. Padding (rows to 16, K to 16) holds code 1, weight 0.
 #ifndef TERN_KERNELS_TERNARY_PACK_H_
 #define TERN_KERNELS_TERNARY_PACK_H_
 
@@ -47,15 +48,15 @@ TernaryMatrix PackTernary(MatView<const int8_t> weights, float scale);
 void UnpackTernary(const TernaryView& packed, MatView<int8_t> out);
 
 // Repacks the Hugging Face layout of facts 1.7: uint8 [rows / 4, cols], byte (r, c) = codes of rows
-// r, r + rows/4, r + rows/2, r + 3*rows/4, low bits first. REQUIRES rows % 4 == 0. Returns false where a
-// byte holds the invalid code 3 (*bad_index = its index), true otherwise.
-bool PackFromHuggingFace(const uint8_t* src, size_t rows, size_t cols, float scale, TernaryMatrix* out,
-                         size_t* bad_index);
+// r, r + rows/4, r + rows/2, r + 3*rows/4, low bits first. REQUIRES rows % 4 == 0. Returns false
+// where a byte holds the invalid code 3 (*bad_index = its index), true otherwise.
+bool PackFromHuggingFace(const uint8_t* src, size_t rows, size_t cols, float scale,
+                         TernaryMatrix* out, size_t* bad_index);
 // Writes that layout: dst [rows / 4 * cols] bytes. REQUIRES rows % 4 == 0.
 void PackToHuggingFace(MatView<const int8_t> weights, uint8_t* dst);
 
-// Ternarises master weights (BitNet b1.58): mean = max(mean|W|, 1e-5); T = clamp(round_half_even(W / mean),
-// -1, 1). Returns mean, summed in double in row order. out [rows, cols].
+// Ternarises master weights (BitNet b1.58): mean = max(mean|W|, 1e-5); T = clamp(round_half_even(W
+// / mean), -1, 1). Returns mean, summed in double in row order. out [rows, cols].
 float TernarizeAbsMean(MatView<const float> weights, MatView<int8_t> out);
 
 }  // namespace tern

@@ -13,8 +13,8 @@ struct ScoredIndex {
   float value;
 };
 
-// Fills `out` with the out.size() largest of `values` (k <= values.size()), largest first. NaN ranks below
-// everything. Allocates nothing.
+// Fills `out` with the out.size() largest of `values` (k <= values.size()), largest first. NaN
+// ranks below everything. Allocates nothing.
 void TopK(std::span<const float> values, std::span<ScoredIndex> out);
 
 // Index of the largest value; the lowest index on ties. values is not empty.

@@ -7,9 +7,11 @@
 
 namespace tern {
 
-// logits[i][v] = sum_j hidden[i][j] * embedding[v][j], hidden [n, d], embedding [V, d], logits [n, V].
-// One fixed summation order per (i, v), whatever n, tiles and threads are. Reads the embedding once per call.
-void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedding, MatView<float> logits);
+// logits[i][v] = sum_j hidden[i][j] * embedding[v][j], hidden [n, d], embedding [V, d], logits [n,
+// V]. One fixed summation order per (i, v), whatever n, tiles and threads are. Reads the embedding
+// once per call.
+void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedding,
+                     MatView<float> logits);
 
 }  // namespace tern
 

@@ -50,7 +50,8 @@ Streamed StreamText(const std::vector<std::string>& tokens, const std::vector<st
 }
 
 TEST(TextStream, FindsStopStringsAcrossTokens) {
-  const Streamed result = StreamText({"Hello w", "orl", "d. The", " E", "N", "D of it", "never"}, {"END"});
+  const Streamed result =
+      StreamText({"Hello w", "orl", "d. The", " E", "N", "D of it", "never"}, {"END"});
   EXPECT_TRUE(result.stopped);
   EXPECT_EQ(result.text, "Hello world. The ");
   EXPECT_EQ(result.pieces, result.text);
