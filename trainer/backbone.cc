@@ -80,7 +80,7 @@ void Backbone::Initialise(uint64_t seed) {
 }
 
 void Backbone::RefreshWeights() {
-  impl_->state.Ternarise();
+  impl_->state.Quantise();
   impl_->pass->RefreshWeights();
 }
 

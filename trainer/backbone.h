@@ -52,7 +52,7 @@ class Backbone {
   const std::vector<ParameterSlice>& slices() const;
   std::span<float> parameters();  // all masters, flat
   std::span<const float> parameters() const;
-  std::span<float> gradients();   // same layout
+  std::span<float> gradients();  // same layout
   // Bytes of activations and buffers, without parameters, gradients and optimiser state.
   size_t workspace_bytes() const;
 

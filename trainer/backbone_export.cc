@@ -58,12 +58,7 @@ std::vector<size_t> Shape(const ParameterSlice& slice) {
   return {slice.rows, slice.cols};
 }
 
-// Matrices as bf16; gains as fp32, which is what training computes with.
 TensorToWrite PlainTensor(const ParameterSlice& slice, std::span<const float> values) {
-  if (slice.cols == 1) {
-    return {slice.name, "F32", Shape(slice),
-            [values](AtomicFile& file) { file.Write(values.data(), values.size_bytes()); }};
-  }
   return {slice.name, "BF16", Shape(slice),
           [values](AtomicFile& file) { WriteBFloat16(values, file); }};
 }

@@ -5,6 +5,7 @@
 #include "engine/error.h"
 #include "kernels/bfloat16.h"
 #include "kernels/ternary_pack.h"
+#include "kernels/training_rows.h"
 
 namespace tern {
 namespace {
@@ -94,22 +95,27 @@ BackboneState::BackboneState(const ModelConfig& config_in, const BackboneOptions
   parameters = AlignedBuffer<float>::Zeroed(layout.end());
   gradients = AlignedBuffer<float>::Zeroed(layout.end());
 
-  size_t code_count = 0;
-  code_offsets.resize(slices.size());
-  for (size_t i = 0; i < slices.size(); ++i) {
-    code_offsets[i] = code_count;
-    if (slices[i].ternary) code_count += slices[i].size();
+  size_t code_count = 0, gain_count = 0;
+  for (const ParameterSlice& slice : slices) {
+    code_offsets.push_back(code_count);
+    gain_offsets.push_back(gain_count);
+    if (slice.ternary) code_count += slice.size();
+    if (!slice.decays) gain_count += slice.size();
   }
   codes = AlignedBuffer<int8_t>::Zeroed(code_count);
+  gains = AlignedBuffer<float>::Zeroed(gain_count);
   weight_scales.assign(slices.size(), 1.0f);
   quantisation.resize(layers.size());
 }
 
-void BackboneState::Ternarise() {
+void BackboneState::Quantise() {
   for (size_t i = 0; i < slices.size(); ++i) {
-    if (!slices[i].ternary) continue;
-    const MatView<int8_t> out(codes.data() + code_offsets[i], slices[i].rows, slices[i].cols);
-    weight_scales[i] = RoundToBFloat16(TernarizeAbsMean(Parameter(i), out));
+    if (slices[i].ternary) {
+      const MatView<int8_t> out(codes.data() + code_offsets[i], slices[i].rows, slices[i].cols);
+      weight_scales[i] = RoundToBFloat16(TernarizeAbsMean(Parameter(i), out));
+    } else if (!slices[i].decays) {
+      RoundTo(Parameter(i).data, slices[i].size(), gains.data() + gain_offsets[i]);
+    }
   }
 }
 

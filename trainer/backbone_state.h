@@ -34,8 +34,11 @@ struct BackboneState {
   std::vector<float> weight_scales;  // [slices], bf16 values: what the packed file stores
   std::vector<LayerQuantisation> quantisation;  // [L]
 
-  // Ternarises every ternary slice into codes and weight_scales.
-  void Ternarise();
+  AlignedBuffer<float> gains;        // of all norms as bf16 values, what the files store
+  std::vector<size_t> gain_offsets;  // [slices], where a norm's gain begins
+
+  // Derives codes, weight_scales and gains from the masters.
+  void Quantise();
 
   MatView<float> Parameter(size_t slice) { return View(parameters, slice); }
   MatView<float> Gradient(size_t slice) { return View(gradients, slice); }
@@ -43,7 +46,7 @@ struct BackboneState {
     return {codes.data() + code_offsets[slice], slices[slice].rows, slices[slice].cols};
   }
   std::span<const float> Gain(size_t slice) const {
-    return {parameters.data() + slices[slice].offset, slices[slice].size()};
+    return {gains.data() + gain_offsets[slice], slices[slice].size()};
   }
 
  private:

@@ -51,7 +51,7 @@ def ternarise(w, margins):
 
 
 def norm(x, gain):
-    return gain * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS))
+    return bf16(gain) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS))
 
 
 def linear(x, w, margins):
