@@ -40,7 +40,7 @@ class ForwardProperty : public testing::TestWithParam<std::tuple<std::string, st
  protected:
   void SetUp() override {
     ASSERT_TRUE(SetMaxTarget(std::get<1>(GetParam())));
-    SetThreadCount(2);
+    SetThreadCount(1);  // ForwardThreads below compares thread counts
     model_ = MakeTinyModel(ConfigNamed(std::get<0>(GetParam())), 7);
     tokens_ = RandomTokens(150, model_.config.vocab_size, 11);
     alone_ = DecodeOneByOne(model_, tokens_);
