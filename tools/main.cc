@@ -72,6 +72,7 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionLine,
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
+  AddGenerate(app, common);
   AddPretrain(app, common);
   AddTokenize(app, common);
   for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <fstream>
 #include <limits>
-#include <string>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
@@ -38,33 +35,10 @@ double MeasurePeak() {
   return static_cast<double>(kSize * kSize * kSize) / best;
 }
 
-// The number behind `key` in a "key: number kB" file, else infinity.
-double KilobytesOf(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string word; file >> word;) {
-    double value = 0;
-    if (word == key && file >> value) return value * 1024;
-  }
-  return std::numeric_limits<double>::infinity();
-}
-
-double NumberIn(const char* path) {
-  double value = std::numeric_limits<double>::infinity();
-  std::ifstream(path) >> value;
-  return value > 0 ? value : std::numeric_limits<double>::infinity();  // "max" reads as 0
-}
-
 }  // namespace
 
 double MeasureGemmPeak(bool bfloat16) {
   return bfloat16 && HasBFloat16Matmul() ? MeasurePeak<BFloat16>() : MeasurePeak<float>();
-}
-
-double AvailableMemoryBytes() {
-  const double limit = NumberIn("/sys/fs/cgroup/memory.max");
-  double used = NumberIn("/sys/fs/cgroup/memory.current");
-  if (!std::isfinite(used) || used > limit) used = 0;
-  return std::min(KilobytesOf("/proc/meminfo", "MemAvailable:"), limit - used);
 }
 
 }  // namespace tern

@@ -8,9 +8,6 @@ namespace tern {
 // half a second. `bfloat16` picks the input type where the CPU has it.
 double MeasureGemmPeak(bool bfloat16);
 
-// Memory that can be taken without swapping, in bytes, within the cgroup's limit.
-double AvailableMemoryBytes();
-
 }  // namespace tern
 
 #endif  // TERN_TRAINER_MACHINE_H_

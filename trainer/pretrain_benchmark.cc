@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/memory.h"
 #include "trainer/adamw.h"
 #include "trainer/machine.h"
 #include "trainer/model_presets.h"
@@ -107,7 +108,7 @@ BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
   BenchmarkResult result;
   const int32_t layers = request.config.num_hidden_layers;
   result.parameters = CountParameters(request.config);
-  result.available_bytes = AvailableMemoryBytes();
+  result.available_bytes = static_cast<double>(AvailableMemoryBytes());
   const double room = kHeadroom * result.available_bytes;
   if (StateBytes(request.config, 2) > room) {
     throw Unsupported("not even two layers fit in memory: they need " +
