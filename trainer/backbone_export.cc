@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/safetensors.h"
 #include "engine/safetensors_writer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/ternary_pack.h"
@@ -78,6 +79,26 @@ TensorToWrite ScaleTensor(const ParameterSlice& slice, float scale) {
           }};
 }
 
+// Everything that decides what the weights mean. Context length may differ: no weight depends on
+// it.
+void RequireSame(const std::string& path, const ModelConfig& got, const ModelConfig& want) {
+  const auto require = [&](const char* field, double got_value, double want_value) {
+    if (got_value == want_value) return;
+    const auto text = [](double value) { return (std::ostringstream() << value).str(); };
+    throw BadFile({path, field, text(want_value), text(got_value),
+                   "train with the size of the model that --init names"});
+  };
+  require("vocab_size", got.vocab_size, want.vocab_size);
+  require("hidden_size", got.hidden_size, want.hidden_size);
+  require("intermediate_size", got.intermediate_size, want.intermediate_size);
+  require("num_hidden_layers", got.num_hidden_layers, want.num_hidden_layers);
+  require("num_attention_heads", got.num_attention_heads, want.num_attention_heads);
+  require("num_key_value_heads", got.num_key_value_heads, want.num_key_value_heads);
+  require("rms_norm_eps", got.rms_norm_eps, want.rms_norm_eps);
+  require("rope_theta", got.rope_theta, want.rope_theta);
+  require("tie_word_embeddings", got.tie_word_embeddings, want.tie_word_embeddings);
+}
+
 void MakeFolder(const std::string& dir) {
   std::error_code code;
   std::filesystem::create_directories(dir, code);
@@ -110,8 +131,20 @@ void ExportBackbone(const Backbone& backbone, const std::string& dir) {
   WriteConfig(backbone.config(), /*packed=*/true, dir);
 }
 
-void ImportMasters(const std::string& dir, Backbone&) {
-  throw Unsupported(dir + ": import is not there yet");
+void ImportMasters(const std::string& dir, Backbone& backbone) {
+  const std::string path = dir + "/config.json";
+  const ModelConfig config = ReadModelConfig(dir);
+  if (config.packed) {
+    throw BadFile({path, "quantization_mode", "online (bf16 masters)", "offline (packed ternary)",
+                   "give the folder of the masters, for example " + dir + "/masters"});
+  }
+  RequireSame(path, config, backbone.config());
+  const Checkpoint checkpoint(dir);
+  for (const ParameterSlice& slice : backbone.slices()) {
+    ReadFloats(checkpoint.Get(slice.name, Shape(slice)),
+               backbone.parameters().subspan(slice.offset, slice.size()));
+  }
+  backbone.RefreshWeights();
 }
 
 }  // namespace tern
