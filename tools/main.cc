@@ -68,7 +68,7 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
 
 int Main(int argc, char** argv) {
   CLI::App app{"tern: ternary language models on CPUs", "tern"};
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // zero: so that a wrong name is what the message is about
   app.set_version_flag("--version", VersionLine,
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
@@ -78,6 +78,7 @@ int Main(int argc, char** argv) {
   for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw CLI::RequiredError("A sub-command");
     // What a pipe or a full disk did not take must not look like success.
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
       return Report("stdout: cannot write the result", kFailed);
