@@ -230,7 +230,7 @@ void Attention(MatView<const float> q, const KvLayerView& kv, std::span<const At
   const size_t items = rows.size() * kv.kv_heads;
   const size_t item_products = 2 * total_length / rows.size() * group * kv.head_dim;
   std::atomic<size_t> ranges_started{0};  // gives each range a scratch of its own
-  ParallelFor(items, RowGrain(item_products), [&](size_t begin, size_t end) {
+  ParallelFor(items, ProductGrain(item_products), [&](size_t begin, size_t end) {
     float* scores = scratch.data() + ranges_started.fetch_add(1) * group * stride;
     for (size_t i = begin; i < end; ++i) {
       const size_t r = BalancedRow(i / kv.kv_heads, rows.size()), g = i % kv.kv_heads;

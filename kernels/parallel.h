@@ -43,6 +43,12 @@ void ParallelFor(size_t n, size_t grain, Fn&& fn) {
 // microseconds, what waking a second thread costs) per range.
 inline size_t RowGrain(size_t cols) { return 16384 / (cols > 0 ? cols : 1) + 1; }
 
+// Grain for items of `products` fp32 multiply-adds each: about 10 microseconds of work, some times
+// the price of waking another core.
+inline size_t ProductGrain(size_t products) {
+  return (size_t{1} << 18) / (products > 0 ? products : 1) + 1;
+}
+
 }  // namespace tern
 
 #endif  // TERN_KERNELS_PARALLEL_H_

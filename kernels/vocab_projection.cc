@@ -95,7 +95,7 @@ void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedd
       << embedding.rows << ", " << embedding.cols << "], logits [" << logits.rows << ", "
       << logits.cols << "]";
   if (hidden.rows == 0) return;
-  const size_t grain = (RowGrain(hidden.cols * hidden.rows) + 7) / 8 * 8;
+  const size_t grain = (ProductGrain(hidden.cols * hidden.rows) + 7) / 8 * 8;
   const auto range = HWY_DYNAMIC_DISPATCH(ProjectRange);
   ParallelFor(embedding.rows, grain,
               [&](size_t begin, size_t end) { range(hidden, embedding, logits, begin, end); });
