@@ -87,6 +87,11 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       row_parents_(static_cast<size_t>(max_rows_)),
       logit_rows_(static_cast<size_t>(max_rows_)) {
   TERN_CHECK(sequence_ == 0) << sequence_;
+  if (tokenizer.vocab_size() > model.config.vocab_size) {
+    throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+                          " pieces, expected at most " + std::to_string(model.config.vocab_size) +
+                          ", the model's vocabulary; use the tokenizer that belongs to the model");
+  }
   if (tokenizer.eos() >= 0) eos_.push_back(tokenizer.eos());
   std::iota(logit_rows_.begin(), logit_rows_.end(), 0);
   path_.reserve(static_cast<size_t>(max_rows_));

@@ -1,0 +1,129 @@
+// `tern generate` as a user runs it: what it prints, the same text however it drafts, and how it
+// fails.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/model_dir.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_model.h"
+
+namespace tern {
+namespace {
+
+using nlohmann::json;
+
+class GenerateTest : public ::testing::Test {
+ protected:
+  static constexpr const char* kTokenizer =
+      TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model";
+  GenerateTest() { WriteModel(340); }  // the tokenizer's vocabulary
+
+  void WriteModel(int32_t vocab_size) {
+    ModelConfig config = TinyConfig();
+    config.vocab_size = vocab_size;
+    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
+    std::filesystem::copy_file(kTokenizer, model_ + "/tokenizer.model",
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  ProgramResult Tern(std::vector<std::string> arguments, const std::string& stdout_path = "") {
+    arguments.insert(arguments.begin(), {TERN_PROGRAM, "generate", "--model", model_});
+    return RunProgram(arguments, stdout_path);
+  }
+  json Json(std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    const ProgramResult result = Tern(std::move(arguments));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  // The operation or its usage fails with one line that says `what`.
+  void ExpectFailure(std::vector<std::string> arguments, int status, const std::string& what) {
+    const ProgramResult result = Tern(std::move(arguments));
+    EXPECT_EQ(result.status, status);
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_ / "model";
+};
+
+TEST_F(GenerateTest, OneJsonObject) {
+  const json result = Json({"--prompt", "the cat", "--max-tokens", "20", "--ignore-eos",
+                            "--logprobs", "2", "--temperature", "1.5", "--seed", "4"});
+  EXPECT_TRUE(result["text"].is_string());
+  EXPECT_EQ(result["token_ids"].size(), 20u);
+  EXPECT_EQ(result["finish_reason"], "length");
+  const json& usage = result["usage"];
+  EXPECT_EQ(usage["completion_tokens"], 20);
+  EXPECT_GT(usage["prompt_tokens"], 1);
+  EXPECT_EQ(usage["total_tokens"].get<int>(), usage["prompt_tokens"].get<int>() + 20);
+  for (const char* key : {"prompt_tokens_per_second", "decode_tokens_per_second", "steps",
+                          "drafted", "accepted", "acceptance_length", "draft"}) {
+    EXPECT_TRUE(result["timings"].contains(key)) << key;
+  }
+  EXPECT_GT(result["memory"]["peak_resident_mb"], 1.0);
+  ASSERT_EQ(result["logprobs"].size(), 20u);
+  for (size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(result["logprobs"][i]["id"], result["token_ids"][i]);
+    EXPECT_EQ(result["logprobs"][i]["top_logprobs"].size(), 2u);
+  }
+}
+
+TEST_F(GenerateTest, TheTextDoesNotDependOnDraftsRowsAndThreads) {
+  const std::vector<std::string> request = {"--prompt", "the cat sat on the cat", "--max-tokens",
+                                            "100",      "--ignore-eos",           "--temperature",
+                                            "0.6"};
+  const auto ask = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), request.begin(), request.end());
+    return Json(more);
+  };
+  const json plain = ask({"--draft", "off", "--threads", "1"});
+  EXPECT_EQ(plain["timings"]["drafted"], 0);
+  int accepted = 0;
+  for (const char* draft : {"auto", "tree", "chain", "ngram"}) {
+    for (const char* rows : {"3", "20"}) {
+      const json drafted =
+          ask({"--draft", draft, "--max-rows", rows, "--threads", rows[0] == '3' ? "1" : "2"});
+      EXPECT_EQ(drafted["token_ids"], plain["token_ids"]) << draft;
+      EXPECT_EQ(drafted["text"], plain["text"]) << draft;
+      accepted += drafted["timings"]["accepted"].get<int>();
+    }
+  }
+  EXPECT_GT(accepted, 50);
+}
+
+TEST_F(GenerateTest, StreamsTheTextAndSumsUpOnStderr) {
+  const json expected = Json({"--prompt", "on the mat", "--max-tokens", "8"});
+  const ProgramResult result =
+      Tern({"--prompt-file", dir_.Write("prompt", "on the mat\n"), "--max-tokens", "8"});
+  EXPECT_EQ(result.status, 0);
+  // This text is ASCII; bytes that are not UTF-8 would be replaced in the JSON.
+  EXPECT_EQ(result.out, expected["text"].get<std::string>() + "\n");
+  EXPECT_EQ(result.ErrorLines(), 1);
+  EXPECT_NE(result.err.find("tokens at"), std::string::npos);
+}
+
+TEST_F(GenerateTest, BadInputIsOneLine) {
+  ExpectFailure({}, 1, "prompt is empty");  // standard input is empty
+  ExpectFailure({"--prompt", ""}, 1, "prompt is empty");
+  ExpectFailure({"--prompt-file", dir_ / "missing"}, 1, "missing");
+  std::string words;
+  for (int i = 0; i < 600; ++i) words += "the ";
+  ExpectFailure({"--prompt", words}, 1, "in a context of 512");
+  ExpectFailure({"--prompt", "a", "--top-p", "1.5"}, 2, "top_p is 1.5");
+  ExpectFailure({"--prompt", "a", "--max-rows", "65"}, 2, "max_rows is 65");
+  ExpectFailure({"--prompt", "a", "--draft", "medusa"}, 2, "medusa");
+  ExpectFailure({"--prompt", "a", "--prompt-file", "b"}, 2, "excludes");
+  const ProgramResult full = Tern({"--prompt", "a", "--max-tokens", "5"}, "/dev/full");
+  EXPECT_EQ(full.status, 1);
+  WriteModel(256);
+  ExpectFailure({"--prompt", "a"}, 1, "tokenizer has 340 pieces, expected at most 256");
+  std::filesystem::remove(model_ + "/tokenizer.model");
+  ExpectFailure({"--prompt", "a"}, 1, "tokenizer.model");
+}
+
+}  // namespace
+}  // namespace tern
