@@ -1,10 +1,27 @@
 #include "kernels/dispatch.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/dispatch.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.
 #include <hwy/highway.h>
 
 #include <cstdint>
 
+HWY_BEFORE_NAMESPACE();
 namespace tern {
+namespace HWY_NAMESPACE {
+
+int64_t TargetBit() { return HWY_TARGET; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tern {
+HWY_EXPORT(TargetBit);
+
 namespace {
 
 struct NamedTarget {
@@ -25,8 +42,9 @@ constexpr NamedTarget kTargets[] = {
 #endif
 };
 
-// What the CPU offers among the compiled targets, asked before any cap: DisableTargets also changes
-// the answer of hwy::SupportedTargets.
+// What the CPU offers among the compiled targets. Asked once, before any cap: DisableTargets
+// changes the answer, and in this version of Highway a question also sets the chosen target anew,
+// without the cap.
 int64_t CpuTargets() {
   static const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   return targets;
@@ -44,14 +62,13 @@ std::vector<std::string> SupportedTargets() {
   return names;
 }
 
+// Asks the dispatch itself, as every kernel does.
 std::string CurrentTarget() {
-  const int64_t cpu = CpuTargets();  // first: the call below must not be the one that is remembered
-  const int64_t enabled = cpu & hwy::SupportedTargets();
-  std::string best = "none";
+  const int64_t bit = HWY_DYNAMIC_DISPATCH(TargetBit)();
   for (const NamedTarget& target : kTargets) {
-    if ((enabled & target.bit) != 0) best = target.name;
+    if ((bit & target.bit) != 0) return target.name;
   }
-  return best;
+  return "unknown";
 }
 
 bool SetMaxTarget(std::string_view name) {
@@ -65,9 +82,9 @@ bool SetMaxTarget(std::string_view name) {
   }
   if (!found) return false;
   hwy::DisableTargets(above);
-  // The chosen target is cached; forget it so that the next call sees the cap.
-  hwy::GetChosenTarget().DeInit();
+  hwy::GetChosenTarget().Update(CpuTargets() & ~above);
   return true;
 }
 
 }  // namespace tern
+#endif  // HWY_ONCE

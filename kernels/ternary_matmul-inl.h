@@ -47,6 +47,10 @@ HWY_INLINE DotVec BroadcastCodes(const int8_t* codes) {
   return hn::Set(DotInt(), four);
 }
 
+HWY_INLINE DotVec LoadLine(const uint8_t* strip, size_t block) {
+  return hn::Load(DotInt(), reinterpret_cast<const int32_t*>(strip + block * kLineBytes));
+}
+
 // Columns 4f .. 4f + 3 of a line: codes 0, 1, 2 as bytes.
 template <int kField>
 HWY_INLINE DotVec Field(DotVec line) {
@@ -72,50 +76,34 @@ HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
   return DotVec{_mm512_dpbusd_epi32(acc.raw, weights.raw, codes.raw)};
 }
 
-// Few rows: unpacking costs as much as the products, so the fields stay where they are in the byte,
+// One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
 // weigh 4^f, and keep sums of their own that are shifted down at the end. A sum is below 64 * 2 *
 // 127 * K / 4
 // <= 4,064 * 132,104 < 2^31, and a multiple of 4^f.
-template <size_t kRows, size_t kStrips>
+template <size_t kStrips>
 HWY_INLINE void DotStripsInPlace(const uint8_t* const (&strips)[kStrips], size_t blocks,
-                                 const int8_t* codes, size_t stride,
-                                 DotVec (&dots)[kRows][kStrips]) {
+                                 const int8_t* codes, DotVec (&dots)[1][kStrips]) {
   const DotInt di;
   const DotVec mask0 = hn::Set(di, 0x03030303), mask1 = hn::Set(di, 0x0C0C0C0C);
-  const DotVec mask2 = hn::Set(di, 0x30303030),
-               mask3 = hn::Set(di, static_cast<int32_t>(0xC0C0C0C0u));
-  DotVec acc[kRows][kStrips][4];
+  const DotVec mask2 = hn::Set(di, 0x30303030);
+  const DotVec mask3 = hn::Set(di, static_cast<int32_t>(0xC0C0C0C0u));
+  DotVec sum0[kStrips], sum1[kStrips], sum2[kStrips], sum3[kStrips];
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (size_t s = 0; s < kStrips; ++s) {
-#pragma GCC unroll 4
-      for (size_t f = 0; f < 4; ++f) acc[r][s][f] = hn::Zero(di);
-    }
-  }
-  for (size_t b = 0; b < blocks; ++b) {
+  for (size_t s = 0; s < kStrips; ++s) sum0[s] = sum1[s] = sum2[s] = sum3[s] = hn::Zero(di);
+  for (size_t b = 0; b < blocks; ++b, codes += 16) {
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
-      const DotVec line =
-          hn::Load(di, reinterpret_cast<const int32_t*>(strips[s] + b * kLineBytes));
-#pragma GCC unroll 8
-      for (size_t r = 0; r < kRows; ++r) {
-        const int8_t* c = codes + r * stride + b * 16;
-        acc[r][s][0] = DotStep(acc[r][s][0], hn::And(line, mask0), BroadcastCodes(c));
-        acc[r][s][1] = DotStep(acc[r][s][1], hn::And(line, mask1), BroadcastCodes(c + 4));
-        acc[r][s][2] = DotStep(acc[r][s][2], hn::And(line, mask2), BroadcastCodes(c + 8));
-        acc[r][s][3] = DotStep(acc[r][s][3], hn::And(line, mask3), BroadcastCodes(c + 12));
-      }
+      const DotVec line = LoadLine(strips[s], b);
+      sum0[s] = DotStep(sum0[s], hn::And(line, mask0), BroadcastCodes(codes));
+      sum1[s] = DotStep(sum1[s], hn::And(line, mask1), BroadcastCodes(codes + 4));
+      sum2[s] = DotStep(sum2[s], hn::And(line, mask2), BroadcastCodes(codes + 8));
+      sum3[s] = DotStep(sum3[s], hn::And(line, mask3), BroadcastCodes(codes + 12));
     }
   }
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (size_t s = 0; s < kStrips; ++s) {
-      const DotVec low = hn::Add(acc[r][s][0], hn::ShiftRight<2>(acc[r][s][1]));
-      dots[r][s] =
-          hn::Add(low, hn::Add(hn::ShiftRight<4>(acc[r][s][2]), hn::ShiftRight<6>(acc[r][s][3])));
-    }
+  for (size_t s = 0; s < kStrips; ++s) {
+    const DotVec low = hn::Add(sum0[s], hn::ShiftRight<2>(sum1[s]));
+    dots[0][s] = hn::Add(low, hn::Add(hn::ShiftRight<4>(sum2[s]), hn::ShiftRight<6>(sum3[s])));
   }
 }
 
@@ -137,8 +125,8 @@ HWY_INLINE void DotField(const DotVec (&lines)[kStrips], const int8_t* codes, si
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks,
                           const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
-  if constexpr (kRows <= 2) {
-    DotStripsInPlace<kRows, kStrips>(strips, blocks, codes, stride, dots);
+  if constexpr (kRows == 1) {
+    DotStripsInPlace(strips, blocks, codes, dots);
     return;
   }
   const DotInt di;
@@ -151,7 +139,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
     DotVec lines[kStrips];
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
-      lines[s] = hn::Load(di, reinterpret_cast<const int32_t*>(strips[s] + b * kLineBytes));
+      lines[s] = LoadLine(strips[s], b);
     }
     DotField<0>(lines, codes + b * 16, stride, dots);
     DotField<1>(lines, codes + b * 16, stride, dots);
@@ -162,8 +150,9 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
 
 #elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
 
-// Accumulators: 32 registers hold 8 x 2, 16 registers hold 4 x 2, beside the operands.
-inline constexpr size_t kMaxTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 4;
+// 4 x 2 accumulators fit 16 registers beside the operands. With 32 registers, 8 x 2 do not: the
+// wide sums live as long as the narrow ones, and the compiler spills (measured: a third slower).
+inline constexpr size_t kMaxTileRows = 4;
 inline constexpr size_t kTileStrips = 2;
 
 // Adds of one pair of products before a 16-bit sum must be widened: a pair is at most 2 * 2 * 127 =
@@ -232,7 +221,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
       DotVec lines[kStrips];
 #pragma GCC unroll 8
       for (size_t s = 0; s < kStrips; ++s) {
-        lines[s] = hn::Load(di, reinterpret_cast<const int32_t*>(strips[s] + b * kLineBytes));
+        lines[s] = LoadLine(strips[s], b);
       }
       DotField<0>(lines, codes + b * 16, stride, pairs);
       DotField<1>(lines, codes + b * 16, stride, pairs);

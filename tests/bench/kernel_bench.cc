@@ -1,0 +1,115 @@
+// Times the kernels that a forward pass spends its time in, and prints one JSON object per line.
+//   kernel_bench                  the usual shapes
+//   kernel_bench M K N [TARGET]   the ternary product of M rows, K inputs, N outputs, under a
+//   target cap
+// Times are the best of many runs on warm caches: bounds of what the code can do, not of a decode
+// step, whose weights come from memory.
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/dispatch.h"
+#include "kernels/parallel.h"
+#include "kernels/ternary_matmul.h"
+#include "kernels/vocab_projection.h"
+
+namespace tern {
+namespace {
+
+constexpr double kSecondsPerCase = 0.1;
+
+template <class Fn>
+double BestSeconds(const Fn& fn) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e9, total = 0;
+  for (int run = 0; run < 3 || total < kSecondsPerCase; ++run) {
+    const Clock::time_point start = Clock::now();
+    fn();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::min(best, seconds);
+    total += seconds;
+  }
+  return best;
+}
+
+void Print(const std::string& kernel, size_t m, size_t k, size_t n, double products,
+           double seconds) {
+  nlohmann::ordered_json line = {
+      {"kernel", kernel}, {"target", CurrentTarget()}, {"threads", ThreadCount()}};
+  line["m"] = m;
+  line["k"] = k;
+  line["n"] = n;
+  line["ms"] = seconds * 1e3;
+  line["gmac_per_s"] = products / seconds * 1e-9;
+  std::cout << line.dump() << std::endl;
+}
+
+void BenchTernary(size_t m, size_t k, size_t n) {
+  const AlignedBuffer<int8_t> weights = AlignedBuffer<int8_t>::Zeroed(n * k);
+  const TernaryMatrix packed = PackTernary(weights.View(n, k), 1.0f);
+  AlignedBuffer<int8_t> codes = AlignedBuffer<int8_t>::Zeroed(m * PadK(k));
+  AlignedBuffer<float> scales = AlignedBuffer<float>::Zeroed(m), y(m * n);
+  AlignedBuffer<int32_t> sums = AlignedBuffer<int32_t>::Zeroed(m);
+  const QuantizedRows x = {codes.View(m, PadK(k)), scales.span(), sums.span()};
+  const double seconds = BestSeconds([&] { TernaryMatmul(packed.View(), x, y.View(m, n)); });
+  Print("ternary_matmul", m, k, n, static_cast<double>(m * k * n), seconds);
+}
+
+void BenchVocab(size_t m, size_t k, size_t n) {
+  const AlignedBuffer<BFloat16> embedding = AlignedBuffer<BFloat16>::Zeroed(n * k);
+  const AlignedBuffer<float> hidden = AlignedBuffer<float>::Zeroed(m * k);
+  AlignedBuffer<float> logits(m * n);
+  const double seconds = BestSeconds(
+      [&] { VocabProjection(hidden.View(m, k), embedding.View(n, k), logits.View(m, n)); });
+  Print("vocab_projection", m, k, n, static_cast<double>(m * k * n), seconds);
+}
+
+// m rows that see k positions; n = width of the query row.
+void BenchAttention(size_t m, size_t length, size_t heads, size_t kv_heads, size_t head_dim) {
+  const size_t blocks = length / kKvBlock + 1, width = heads * head_dim;
+  const AlignedBuffer<BFloat16> cache =
+      AlignedBuffer<BFloat16>::Zeroed(blocks * kv_heads * kKvBlock * head_dim);
+  const KvLayerView kv = {cache.data(), cache.data(), kv_heads, head_dim};
+  std::vector<int32_t> table;
+  for (size_t b = 0; b < blocks; ++b) table.push_back(static_cast<int32_t>(b));
+  const auto last = static_cast<int32_t>(length) - 1;
+  const std::vector<AttentionRow> rows(m, {table.data(), &last, last, 1});
+  const AlignedBuffer<float> q = AlignedBuffer<float>::Zeroed(m * width);
+  AlignedBuffer<float> out(m * width);
+  AlignedBuffer<float> scratch(
+      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), heads, kv_heads, length));
+  const double seconds = BestSeconds(
+      [&] { Attention(q.View(m, width), kv, rows, heads, scratch.span(), out.View(m, width)); });
+  Print("attention", m, length, width, 2.0 * static_cast<double>(m * length * width), seconds);
+}
+
+int Run(int argc, char** argv) {
+  if (argc >= 4) {
+    if (argc >= 5 && !SetMaxTarget(argv[4])) {
+      std::cerr << "this CPU does not run target " << argv[4] << "\n";
+      return 2;
+    }
+    BenchTernary(std::strtoul(argv[1], nullptr, 10), std::strtoul(argv[2], nullptr, 10),
+                 std::strtoul(argv[3], nullptr, 10));
+    return 0;
+  }
+  const std::pair<size_t, size_t> shapes[] = {{256, 768}, {768, 256}, {2560, 6912}, {6912, 2560}};
+  for (const auto& [k, n] : shapes) {
+    for (const size_t m : {1u, 2u, 4u, 8u, 64u}) BenchTernary(m, k, n);
+  }
+  for (const size_t m : {1u, 4u, 16u}) BenchVocab(m, 256, 8192);
+  for (const size_t m : {1u, 4u, 16u}) BenchVocab(m, 2560, 32768);
+  for (const size_t m : {1u, 8u, 64u}) BenchAttention(m, 512, 4, 2, 64);
+  for (const size_t m : {1u, 8u, 64u}) BenchAttention(m, 1024, 20, 5, 128);
+  return 0;
+}
+
+}  // namespace
+}  // namespace tern
+
+int main(int argc, char** argv) { return tern::Run(argc, argv); }
