@@ -196,8 +196,6 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   LoopOptions loop = ResolveLoop(options, config);
   const std::string run = options.run.empty() ? options.out + "/run" : options.run;
   RunDirectory directory(run);
-  RemoveTemporaries(options.out);
-  RemoveTemporaries(options.out + "/masters");
   if (options.restart) directory.Clear();
   AdoptTokenizer(options, data.tokenizer_hash(), config);
 

@@ -74,6 +74,10 @@ bool TrainingLoop::Resume(const ResumeLeniency& leniency) {
 }
 
 LoopSummary TrainingLoop::Run() {
+  if (!options_.out_dir.empty()) {
+    RemoveTemporaries(options_.out_dir);
+    RemoveTemporaries(options_.out_dir + "/masters");
+  }
   directory_.OpenMetrics(state_.step);
   std::ranges::fill(model_.gradients(), 0.0f);
   model_.RefreshWeights();
