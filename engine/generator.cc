@@ -212,6 +212,10 @@ void Generator::Prefill() {
     if (last) batch.logit_rows = {&last_row, 1};
     const ForwardResult result = Forward(model_, batch, cache_, workspace_);
     cache_.CommitAll(sequence_);
+    if (hidden_sink_) {
+      for (size_t i = 0; i < count; ++i)
+        hidden_sink_(static_cast<int32_t>(begin + i), result.hidden.RowSpan(i));
+    }
     if (!last) continue;
     hidden_ = result.hidden.RowSpan(count - 1);
     Emit(result.logits.RowSpan(0));
@@ -284,6 +288,11 @@ void Generator::Accept(const ForwardResult& verified) {
     const int32_t child = kept_.Find(node, token);
     if (child < 0) break;
     node = child;
+  }
+  if (hidden_sink_) {
+    int32_t position = cache_.Length(sequence_);
+    for (int32_t row : path_)
+      hidden_sink_(position++, verified.hidden.RowSpan(static_cast<size_t>(row)));
   }
   cache_.Commit(sequence_, path_);
   hidden_ = verified.hidden.RowSpan(static_cast<size_t>(path_.back()));

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/draft_switch.h"
@@ -55,6 +56,11 @@ struct GenerationResult {
 // Receives the text as it grows; the pieces end at UTF-8 boundaries and add up to the text.
 using TextCallback = std::function<void(std::string_view piece)>;
 
+// Receives the hidden state (post-final-norm, [d]) of every committed token, prompt included, in
+// order of positions. A text's last token is sampled but never run, so it has none. The view lives
+// until the call returns.
+using HiddenSink = std::function<void(int32_t position, std::span<const float> hidden)>;
+
 // What a generator allocates for.
 struct GeneratorLimits {
   int32_t max_context = 0;  // tokens of prompt and text together; 0 = the model's
@@ -85,6 +91,9 @@ class Generator {
   // vocabulary.
   GenerationResult Generate(std::span<const TokenId> prompt, const GenerationOptions& options,
                             const TextCallback& on_text = {});
+
+  // Of all later texts; empty: none. Changes nothing else.
+  void SetHiddenSink(HiddenSink sink) { hidden_sink_ = std::move(sink); }
 
   int32_t max_context() const { return max_context_; }
 
@@ -139,6 +148,7 @@ class Generator {
   std::span<const float> hidden_;  // of the last committed row, in the workspace
   std::optional<FinishReason> finish_;
   GenerationResult result_;
+  HiddenSink hidden_sink_;
 };
 
 }  // namespace tern
