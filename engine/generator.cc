@@ -48,6 +48,7 @@ size_t LongestPiece(const Tokenizer& tokenizer) {
 }  // namespace
 
 std::string_view ToString(FinishReason reason) {
+  if (reason == FinishReason::kCancelled) return "cancelled";
   return reason == FinishReason::kEos || reason == FinishReason::kStopString ? "stop" : "length";
 }
 
@@ -102,15 +103,24 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
 GenerationResult Generator::Generate(std::span<const TokenId> prompt,
                                      const GenerationOptions& options,
                                      const TextCallback& on_text) {
+  if (!on_text) return Generate(prompt, options, StepCallback());
+  return Generate(prompt, options, [&on_text](const StepProgress& progress) {
+    if (!progress.piece.empty()) on_text(progress.piece);
+    return true;
+  });
+}
+
+GenerationResult Generator::Generate(std::span<const TokenId> prompt,
+                                     const GenerationOptions& options,
+                                     const StepCallback& on_step) {
   Begin(prompt, options);
   const Clock::time_point start = Clock::now();
-  Prefill();
+  Prefill(on_step);
   result_.timings.prompt_seconds = SecondsSince(start);
-  Stream(on_text);
   const Clock::time_point decode_start = Clock::now();
   while (!finish_) {
     Step();
-    Stream(on_text);
+    Report(on_step);
   }
   result_.timings.decode_seconds = SecondsSince(decode_start);
   cache_.DropPending(sequence_);
@@ -201,9 +211,9 @@ void Generator::ChooseDraft() {
   }
 }
 
-void Generator::Prefill() {
+void Generator::Prefill(const StepCallback& on_step) {
   const size_t chunk = static_cast<size_t>(options_.prefill_chunk);
-  for (size_t begin = 0; begin < prompt_size_; begin += chunk) {
+  for (size_t begin = 0; begin < prompt_size_ && !finish_; begin += chunk) {
     const size_t count = std::min(chunk, prompt_size_ - begin);
     const bool last = begin + count == prompt_size_;
     const int32_t last_row = static_cast<int32_t>(count) - 1;
@@ -216,9 +226,11 @@ void Generator::Prefill() {
       for (size_t i = 0; i < count; ++i)
         hidden_sink_(static_cast<int32_t>(begin + i), result.hidden.RowSpan(i));
     }
-    if (!last) continue;
-    hidden_ = result.hidden.RowSpan(count - 1);
-    Emit(result.logits.RowSpan(0));
+    if (last) {
+      hidden_ = result.hidden.RowSpan(count - 1);
+      Emit(result.logits.RowSpan(0));
+    }
+    Report(on_step);
   }
 }
 
@@ -325,16 +337,17 @@ std::optional<FinishReason> Generator::Append(TokenId token) {
   return std::nullopt;
 }
 
-void Generator::Stream(const TextCallback& on_text) {
-  if (!on_text) return;
+void Generator::Report(const StepCallback& on_step) {
+  if (!on_step) return;
   const std::string_view piece = finish_ ? text_.TakeRest() : text_.Take();
-  if (!piece.empty()) on_text(piece);
+  const bool go_on = on_step({piece, result_});
+  if (!go_on && !finish_) finish_ = FinishReason::kCancelled;
 }
 
 void Generator::FinishTimings() {
   Timings& timings = result_.timings;
   timings.prompt_tokens = static_cast<int32_t>(prompt_size_);
-  timings.decode_tokens = static_cast<int32_t>(result_.token_ids.size()) - 1;
+  timings.decode_tokens = std::max(static_cast<int32_t>(result_.token_ids.size()) - 1, 0);
   if (!may_switch_off_ || switch_.on()) return;
   timings.draft_mode = "off";
   char reason[160];

@@ -36,8 +36,9 @@ enum class FinishReason {
   kStopString,  // one of GenerationOptions::stops
   kMaxTokens,   // GenerationOptions::max_tokens
   kContext,     // prompt and text fill the context
+  kCancelled,   // the StepCallback asked for it
 };
-// The OpenAI API's names: "stop" for the first two, "length" for the others.
+// The OpenAI API's names: "stop" for the first two, "length" for the next two; "cancelled".
 std::string_view ToString(FinishReason reason);
 
 struct GenerationResult {
@@ -60,6 +61,15 @@ using TextCallback = std::function<void(std::string_view piece)>;
 // order of positions. A text's last token is sampled but never run, so it has none. The view lives
 // until the call returns.
 using HiddenSink = std::function<void(int32_t position, std::span<const float> hidden)>;
+
+// What a pass of the model added.
+struct StepProgress {
+  std::string_view piece;          // of the text, as a TextCallback gets it; may be empty
+  const GenerationResult& so_far;  // tokens and logprobs are current; text and timings are not yet
+};
+// Called after every pass, also those of a long prompt. Returning false ends the text with
+// kCancelled, unless that pass ended it by itself.
+using StepCallback = std::function<bool(const StepProgress& progress)>;
 
 // What a generator allocates for.
 struct GeneratorLimits {
@@ -91,6 +101,8 @@ class Generator {
   // vocabulary.
   GenerationResult Generate(std::span<const TokenId> prompt, const GenerationOptions& options,
                             const TextCallback& on_text = {});
+  GenerationResult Generate(std::span<const TokenId> prompt, const GenerationOptions& options,
+                            const StepCallback& on_step);
 
   // Of all later texts; empty: none. Changes nothing else.
   void SetHiddenSink(HiddenSink sink) { hidden_sink_ = std::move(sink); }
@@ -101,14 +113,14 @@ class Generator {
   void Begin(std::span<const TokenId> prompt, const GenerationOptions& options);
   void CheckPrompt(std::span<const TokenId> prompt) const;
   void ChooseDraft();
-  void Prefill();
+  void Prefill(const StepCallback& on_step);
   void Step();
   void ProposeDraft();
   ForwardResult Verify();
   void Accept(const ForwardResult& verified);
   TokenId Emit(std::span<const float> logits);
   std::optional<FinishReason> Append(TokenId token);
-  void Stream(const TextCallback& on_text);
+  void Report(const StepCallback& on_step);
   void FinishTimings();
   bool IsEos(TokenId token) const;
 

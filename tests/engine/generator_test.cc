@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -118,6 +119,32 @@ TEST_F(GeneratorTest, StreamedPiecesAddUpToTheText) {
   }
   EXPECT_GT(pieces.size(), 50u);
   EXPECT_EQ(text, result.text);
+}
+
+TEST_F(GeneratorTest, AStepCallbackEndsTheTextWithinOnePass) {
+  GenerationOptions options;
+  options.max_tokens = 100;
+  options.ignore_eos = true;
+  options.draft = DraftMode::kOff;
+  options.prefill_chunk = 4;
+  const std::vector<TokenId> prompt = RandomTokens(10, 259, 3);  // three passes
+  const GenerationResult whole = generator_.Generate(prompt, options);
+  for (int passes : {1, 3, 4, 20}) {
+    int left = passes;
+    size_t tokens = 0;
+    const GenerationResult part =
+        generator_.Generate(prompt, options, [&](const StepProgress& progress) {
+          tokens = progress.so_far.token_ids.size();
+          return --left > 0;
+        });
+    EXPECT_EQ(left, 0);
+    EXPECT_EQ(part.finish_reason, FinishReason::kCancelled);
+    EXPECT_EQ(tokens, static_cast<size_t>(std::max(passes - 2, 0)));
+    EXPECT_EQ(part.token_ids,
+              std::vector<TokenId>(whole.token_ids.begin(),
+                                   whole.token_ids.begin() + static_cast<ptrdiff_t>(tokens)));
+  }
+  EXPECT_EQ(generator_.Generate(prompt, options).token_ids, whole.token_ids);
 }
 
 TEST_F(GeneratorTest, TimingsAddUp) {
