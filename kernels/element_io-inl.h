@@ -2,11 +2,11 @@
 // per Highway target (style: "Kernels and per-ISA dispatch").
 #include <hwy/highway.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
 #include "kernels/bfloat16.h"
+#include "kernels/simd-inl.h"
 
 #if defined(TERN_KERNELS_ELEMENT_IO_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TERN_KERNELS_ELEMENT_IO_INL_H_
@@ -20,25 +20,17 @@ namespace tern {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using FloatTag = hn::ScalableTag<float>;
-using FloatVec = hn::Vec<FloatTag>;
-
 // Reads min(Lanes, left) values; the other lanes are 0.
-HWY_INLINE FloatVec LoadPart(FloatTag d, const float* p, size_t left) {
-  if (HWY_LIKELY(left >= hn::Lanes(d))) return hn::LoadU(d, p);
-  HWY_ALIGN float lanes[hn::MaxLanes(d)] = {};
-  std::copy(p, p + left, lanes);
-  return hn::Load(d, lanes);
+HWY_INLINE FloatVec LoadLanes(FloatTag d, const float* p, size_t left) {
+  return HWY_LIKELY(left >= hn::Lanes(d)) ? hn::LoadU(d, p) : LoadPart(d, p, left);
 }
 
-HWY_INLINE void StorePart(FloatTag d, FloatVec v, float* p, size_t left) {
+HWY_INLINE void StoreLanes(FloatTag d, FloatVec v, float* p, size_t left) {
   if (HWY_LIKELY(left >= hn::Lanes(d))) {
     hn::StoreU(v, d, p);
-    return;
+  } else {
+    StorePart(v, d, p, left);
   }
-  HWY_ALIGN float lanes[hn::MaxLanes(d)];
-  hn::Store(v, d, lanes);
-  std::copy(lanes, lanes + left, p);
 }
 
 // fp32 -> bf16 bits in the low half of each lane, to nearest even. NaN is not preserved: a NaN in
@@ -54,7 +46,7 @@ HWY_INLINE FloatVec RoundToBFloat16Lanes(FloatTag d, FloatVec v) {
   return hn::BitCast(d, hn::ShiftLeft<16>(RoundBits(v)));
 }
 
-HWY_INLINE void StorePart(FloatTag d, FloatVec v, BFloat16* p, size_t left) {
+HWY_INLINE void StoreLanes(FloatTag d, FloatVec v, BFloat16* p, size_t left) {
   const hn::Rebind<uint16_t, FloatTag> du16;
   const hn::Rebind<int32_t, FloatTag> di;
   // The values fit 16 bits, so the saturating conversion is exact.
@@ -68,7 +60,7 @@ HWY_INLINE void StorePart(FloatTag d, FloatVec v, BFloat16* p, size_t left) {
   std::memcpy(static_cast<void*>(p), lanes, left * sizeof(uint16_t));
 }
 
-HWY_INLINE FloatVec LoadPart(FloatTag d, const BFloat16* p, size_t left) {
+HWY_INLINE FloatVec LoadLanes(FloatTag d, const BFloat16* p, size_t left) {
   const hn::Rebind<uint16_t, FloatTag> du16;
   const hn::Rebind<uint32_t, FloatTag> du;
   HWY_ALIGN uint16_t lanes[hn::MaxLanes(d)] = {};

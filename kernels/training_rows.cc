@@ -19,7 +19,7 @@ void ScaleToImpl(const float* x, float scale, size_t n, E* out) {
   const FloatTag d;
   const FloatVec factor = hn::Set(d, scale);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    StorePart(d, hn::Mul(LoadPart(d, x + i, n - i), factor), out + i, n - i);
+    StoreLanes(d, hn::Mul(LoadLanes(d, x + i, n - i), factor), out + i, n - i);
   }
 }
 
@@ -27,7 +27,7 @@ template <class E>
 void RoundToImpl(const float* x, size_t n, E* out) {
   const FloatTag d;
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    StorePart(d, RoundToBFloat16Lanes(d, LoadPart(d, x + i, n - i)), out + i, n - i);
+    StoreLanes(d, RoundToBFloat16Lanes(d, LoadLanes(d, x + i, n - i)), out + i, n - i);
   }
 }
 
@@ -44,7 +44,7 @@ void WidenCodesImpl(const int8_t* codes, size_t n, E* out) {
       std::copy(from, codes + n, tail);
       from = tail;
     }
-    StorePart(d, hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, from))), out + i, n - i);
+    StoreLanes(d, hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, from))), out + i, n - i);
   }
 }
 
@@ -53,8 +53,8 @@ void AddScaledImpl(const float* x, const float* y, float scale, size_t n, float*
   const FloatVec factor = hn::Set(d, scale);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
     // Not fused: the engine rounds the product before it adds.
-    const FloatVec product = hn::Mul(LoadPart(d, y + i, n - i), factor);
-    StorePart(d, hn::Add(LoadPart(d, x + i, n - i), product), out + i, n - i);
+    const FloatVec product = hn::Mul(LoadLanes(d, y + i, n - i), factor);
+    StoreLanes(d, hn::Add(LoadLanes(d, x + i, n - i), product), out + i, n - i);
   }
 }
 
@@ -64,36 +64,23 @@ void RotateHeadImpl(const float* cos, const float* sin, float sign, size_t n, fl
   const size_t half = n / 2;
   for (size_t i = 0; i < half; i += hn::Lanes(d)) {
     const size_t left = half - i;
-    const FloatVec a = LoadPart(d, x + i, left), b = LoadPart(d, x + half + i, left);
-    const FloatVec c = LoadPart(d, cos + i, left), s = hn::Mul(LoadPart(d, sin + i, left), turn);
-    StorePart(d, hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), x + i, left);
-    StorePart(d, hn::Add(hn::Mul(b, c), hn::Mul(a, s)), x + half + i, left);
-  }
-}
-
-void ReluSquaredGateRowImpl(const float* gate, float gate_scale, const float* up, float up_scale,
-                            size_t n, float* out) {
-  const FloatTag d;
-  const FloatVec gs = hn::Set(d, gate_scale), us = hn::Set(d, up_scale);
-  for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const FloatVec g = hn::Max(hn::Mul(LoadPart(d, gate + i, n - i), gs), hn::Zero(d));
-    const FloatVec u = hn::Mul(LoadPart(d, up + i, n - i), us);
-    StorePart(d, hn::Mul(hn::Mul(g, g), u), out + i, n - i);
+    const FloatVec a = LoadLanes(d, x + i, left), b = LoadLanes(d, x + half + i, left);
+    const FloatVec c = LoadLanes(d, cos + i, left), s = hn::Mul(LoadLanes(d, sin + i, left), turn);
+    StoreLanes(d, hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), x + i, left);
+    StoreLanes(d, hn::Add(hn::Mul(b, c), hn::Mul(a, s)), x + half + i, left);
   }
 }
 
 template <class E>
 void ReluSquaredGateGradImpl(const float* gate, const float* up, const float* dout,
-                             const GateGradScales& scales, size_t n, E* dgate, E* dup) {
+                             float gate_scale, float up_scale, size_t n, E* dgate, E* dup) {
   const FloatTag d;
-  const FloatVec gs = hn::Set(d, scales.gate), us = hn::Set(d, scales.up);
-  const FloatVec go = hn::Set(d, 2.0f * scales.gate_out), uo = hn::Set(d, scales.up_out);
+  const FloatVec gs = hn::Set(d, 2.0f * gate_scale), us = hn::Set(d, up_scale);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const FloatVec g = hn::Max(hn::Mul(LoadPart(d, gate + i, n - i), gs), hn::Zero(d));
-    const FloatVec u = hn::Mul(LoadPart(d, up + i, n - i), us);
-    const FloatVec dg = hn::Mul(LoadPart(d, dout + i, n - i), g);
-    StorePart(d, hn::Mul(hn::Mul(dg, u), go), dgate + i, n - i);
-    StorePart(d, hn::Mul(hn::Mul(dg, g), uo), dup + i, n - i);
+    const FloatVec g = hn::Max(LoadLanes(d, gate + i, n - i), hn::Zero(d));
+    const FloatVec dg = hn::Mul(LoadLanes(d, dout + i, n - i), g);
+    StoreLanes(d, hn::Mul(hn::Mul(dg, LoadLanes(d, up + i, n - i)), gs), dgate + i, n - i);
+    StoreLanes(d, hn::Mul(hn::Mul(dg, g), us), dup + i, n - i);
   }
 }
 
@@ -101,7 +88,7 @@ float SumOfSquares(const float* x, size_t n) {
   const FloatTag d;
   FloatVec sum = hn::Zero(d);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const FloatVec v = LoadPart(d, x + i, n - i);
+    const FloatVec v = LoadLanes(d, x + i, n - i);
     sum = hn::MulAdd(v, v, sum);
   }
   return hn::GetLane(hn::SumOfLanes(d, sum));
@@ -115,19 +102,19 @@ void RmsNormGradImpl(const float* x, const float* gain, float eps, const float* 
   FloatVec dot = hn::Zero(d);  // of dy * gain and x
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
     const size_t left = n - i;
-    const FloatVec v = LoadPart(d, x + i, left), g = hn::Mul(LoadPart(d, dy + i, left), scale);
-    StorePart(d, hn::MulAdd(hn::Mul(g, rv), v, LoadPart(d, dgain + i, left)), dgain + i, left);
-    dot = hn::MulAdd(hn::Mul(g, LoadPart(d, gain + i, left)), v, dot);
+    const FloatVec v = LoadLanes(d, x + i, left), g = hn::Mul(LoadLanes(d, dy + i, left), scale);
+    StoreLanes(d, hn::MulAdd(hn::Mul(g, rv), v, LoadLanes(d, dgain + i, left)), dgain + i, left);
+    dot = hn::MulAdd(hn::Mul(g, LoadLanes(d, gain + i, left)), v, dot);
   }
   const float mean = hn::GetLane(hn::SumOfLanes(d, dot)) / static_cast<float>(n);
   const FloatVec pull = hn::Set(d, r * r * r * mean);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
     const size_t left = n - i;
-    const FloatVec g = hn::Mul(LoadPart(d, dy + i, left), scale);
-    const FloatVec direct = hn::Mul(hn::Mul(g, LoadPart(d, gain + i, left)), rv);
-    FloatVec result = hn::NegMulAdd(pull, LoadPart(d, x + i, left), direct);
-    if (accumulate) result = hn::Add(result, LoadPart(d, dx + i, left));
-    StorePart(d, result, dx + i, left);
+    const FloatVec g = hn::Mul(LoadLanes(d, dy + i, left), scale);
+    const FloatVec direct = hn::Mul(hn::Mul(g, LoadLanes(d, gain + i, left)), rv);
+    FloatVec result = hn::NegMulAdd(pull, LoadLanes(d, x + i, left), direct);
+    if (accumulate) result = hn::Add(result, LoadLanes(d, dx + i, left));
+    StoreLanes(d, result, dx + i, left);
   }
 }
 
@@ -151,7 +138,7 @@ float SumExp(const float* x, float scale, float shift, size_t n) {
   const FloatVec s = hn::Set(d, scale), m = hn::Set(d, shift);
   FloatVec sum = hn::Zero(d);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const FloatVec e = hn::Exp(d, hn::Sub(hn::Mul(LoadPart(d, x + i, n - i), s), m));
+    const FloatVec e = hn::Exp(d, hn::Sub(hn::Mul(LoadLanes(d, x + i, n - i), s), m));
     sum = hn::Add(sum, hn::IfThenElseZero(hn::FirstN(d, std::min(n - i, hn::Lanes(d))), e));
   }
   return hn::GetLane(hn::SumOfLanes(d, sum));
@@ -166,10 +153,10 @@ float SoftmaxRowImpl(const float* scores, float scale, size_t valid, size_t n, E
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
     FloatVec e = hn::Zero(d);
     if (i < valid) {
-      e = hn::Exp(d, hn::Sub(hn::Mul(LoadPart(d, scores + i, n - i), s), shift));
+      e = hn::Exp(d, hn::Sub(hn::Mul(LoadLanes(d, scores + i, n - i), s), shift));
       e = hn::IfThenElseZero(hn::FirstN(d, std::min(valid - i, hn::Lanes(d))), e);
     }
-    StorePart(d, e, p + i, n - i);
+    StoreLanes(d, e, p + i, n - i);
   }
   return log_sum;
 }
@@ -183,13 +170,13 @@ void SoftmaxGradRowImpl(const float* scores, const float* dp, float scale, float
     FloatVec e = hn::Zero(d), g = hn::Zero(d);
     if (i < valid) {
       const auto seen = hn::FirstN(d, std::min(valid - i, hn::Lanes(d)));
-      e = hn::Exp(d, hn::Sub(hn::Mul(LoadPart(d, scores + i, n - i), s), shift));
+      e = hn::Exp(d, hn::Sub(hn::Mul(LoadLanes(d, scores + i, n - i), s), shift));
       e = hn::IfThenElseZero(seen, e);
-      g = hn::Mul(hn::Mul(e, s), hn::Sub(LoadPart(d, dp + i, n - i), mean));
+      g = hn::Mul(hn::Mul(e, s), hn::Sub(LoadLanes(d, dp + i, n - i), mean));
       g = hn::IfThenElseZero(seen, g);
     }
-    StorePart(d, e, p + i, n - i);
-    StorePart(d, g, dscores + i, n - i);
+    StoreLanes(d, e, p + i, n - i);
+    StoreLanes(d, g, dscores + i, n - i);
   }
 }
 
@@ -201,8 +188,8 @@ float CrossEntropyRowImpl(const float* logits, size_t n, int32_t target, float g
   const float log_sum = top + std::log(SumExp(logits, 1.0f, top, n));
   const FloatVec shift = hn::Set(d, log_sum), scale = hn::Set(d, grad_scale);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const FloatVec e = hn::Exp(d, hn::Sub(LoadPart(d, logits + i, n - i), shift));
-    StorePart(d, hn::Mul(e, scale), dlogits + i, n - i);
+    const FloatVec e = hn::Exp(d, hn::Sub(LoadLanes(d, logits + i, n - i), shift));
+    StoreLanes(d, hn::Mul(e, scale), dlogits + i, n - i);
   }
   const auto t = static_cast<size_t>(target);
   const float hit = (std::exp(logits[t] - log_sum) - 1.0f) * grad_scale;
@@ -218,7 +205,7 @@ float DotRowImpl(const float* a, const float* b, size_t n) {
   const FloatTag d;
   FloatVec sum = hn::Zero(d);
   for (size_t i = 0; i < n; i += hn::Lanes(d)) {
-    sum = hn::MulAdd(LoadPart(d, a + i, n - i), LoadPart(d, b + i, n - i), sum);
+    sum = hn::MulAdd(LoadLanes(d, a + i, n - i), LoadLanes(d, b + i, n - i), sum);
   }
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
@@ -241,9 +228,9 @@ ErrorSums QuantisationErrorImpl(const float* x, const int8_t* codes, float scale
   }                                                                                               \
   void RoundTo##Name(const float* x, size_t n, E* out) { RoundToImpl(x, n, out); }                \
   void WidenCodes##Name(const int8_t* codes, size_t n, E* out) { WidenCodesImpl(codes, n, out); } \
-  void GateGrad##Name(const float* gate, const float* up, const float* dout,                      \
-                      const GateGradScales& scales, size_t n, E* dgate, E* dup) {                 \
-    ReluSquaredGateGradImpl(gate, up, dout, scales, n, dgate, dup);                               \
+  void GateGrad##Name(const float* gate, const float* up, const float* dout, float gate_scale,    \
+                      float up_scale, size_t n, E* dgate, E* dup) {                               \
+    ReluSquaredGateGradImpl(gate, up, dout, gate_scale, up_scale, n, dgate, dup);                 \
   }                                                                                               \
   float Softmax##Name(const float* scores, float scale, size_t valid, size_t n, E* p) {           \
     return SoftmaxRowImpl(scores, scale, valid, n, p);                                            \
@@ -268,7 +255,6 @@ namespace tern {
 
 HWY_EXPORT(AddScaledImpl);
 HWY_EXPORT(RotateHeadImpl);
-HWY_EXPORT(ReluSquaredGateRowImpl);
 HWY_EXPORT(RmsNormGradImpl);
 HWY_EXPORT(DotRowImpl);
 HWY_EXPORT(QuantisationErrorImpl);
@@ -291,8 +277,8 @@ HWY_EXPORT(QuantisationErrorImpl);
     HWY_DYNAMIC_DISPATCH(WidenCodes##Name)(codes, n, out);                                         \
   }                                                                                                \
   void ReluSquaredGateGrad(const float* gate, const float* up, const float* dout,                  \
-                           const GateGradScales& scales, size_t n, E* dgate, E* dup) {             \
-    HWY_DYNAMIC_DISPATCH(GateGrad##Name)(gate, up, dout, scales, n, dgate, dup);                   \
+                           float gate_scale, float up_scale, size_t n, E* dgate, E* dup) {         \
+    HWY_DYNAMIC_DISPATCH(GateGrad##Name)(gate, up, dout, gate_scale, up_scale, n, dgate, dup);     \
   }                                                                                                \
   float SoftmaxRow(const float* scores, float scale, size_t valid, size_t n, E* p) {               \
     return HWY_DYNAMIC_DISPATCH(Softmax##Name)(scores, scale, valid, n, p);                        \
@@ -316,11 +302,6 @@ void AddScaled(const float* x, const float* y, float scale, size_t n, float* out
 
 void RotateHead(const float* cos, const float* sin, float sign, size_t n, float* x) {
   HWY_DYNAMIC_DISPATCH(RotateHeadImpl)(cos, sin, sign, n, x);
-}
-
-void ReluSquaredGateRow(const float* gate, float gate_scale, const float* up, float up_scale,
-                        size_t n, float* out) {
-  HWY_DYNAMIC_DISPATCH(ReluSquaredGateRowImpl)(gate, gate_scale, up, up_scale, n, out);
 }
 
 void RmsNormGrad(const float* x, const float* gain, float eps, const float* dy, float dy_scale,

@@ -30,18 +30,11 @@ void AddScaled(const float* x, const float* y, float scale, size_t n, float* out
 // Rotates one head of `n` dimensions (half-split) by the angles; sign -1 turns back (the gradient).
 void RotateHead(const float* cos, const float* sin, float sign, size_t n, float* x);
 
-// out = relu(gate * gate_scale)^2 * (up * up_scale).
-void ReluSquaredGateRow(const float* gate, float gate_scale, const float* up, float up_scale,
-                        size_t n, float* out);
-// The gradients with respect to (gate * gate_scale) and (up * up_scale), each times its out_scale.
-struct GateGradScales {
-  float gate, up;          // of the inputs
-  float gate_out, up_out;  // of the results
-};
-void ReluSquaredGateGrad(const float* gate, const float* up, const float* dout,
-                         const GateGradScales& scales, size_t n, float* dgate, float* dup);
-void ReluSquaredGateGrad(const float* gate, const float* up, const float* dout,
-                         const GateGradScales& scales, size_t n, BFloat16* dgate, BFloat16* dup);
+// Gradients of relu(gate)^2 * up with respect to gate and up, each times its scale.
+void ReluSquaredGateGrad(const float* gate, const float* up, const float* dout, float gate_scale,
+                         float up_scale, size_t n, float* dgate, float* dup);
+void ReluSquaredGateGrad(const float* gate, const float* up, const float* dout, float gate_scale,
+                         float up_scale, size_t n, BFloat16* dgate, BFloat16* dup);
 
 // Gradient of y = gain * (x * r), r = rsqrt(mean(x^2) + eps), at dy * dy_scale:
 // dx = (accumulate ? dx : 0) + ..., dgain += ....

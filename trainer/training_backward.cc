@@ -2,6 +2,7 @@
 #include <array>
 #include <utility>
 
+#include "kernels/activation.h"
 #include "kernels/dense_matmul.h"
 #include "kernels/parallel.h"
 #include "kernels/training_attention.h"
@@ -37,8 +38,9 @@ void TypedTrainingPass<E>::AddGainPartials(size_t gain) {
 }
 
 template <class E>
-void TypedTrainingPass<E>::NormGrad(const AlignedBuffer<float>& x, size_t gain, const Input& input,
-                                    bool accumulate, AlignedBuffer<float>& dx) {
+void TypedTrainingPass<E>::NormGrad(const AlignedBuffer<float>& x, size_t gain,
+                                    const QuantisedInput& input, bool accumulate,
+                                    AlignedBuffer<float>& dx) {
   const size_t d = sizes_.d;
   ForGainBlocks(sizes_.rows, d, gain_partials_, [&](float* partials, size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
@@ -51,7 +53,8 @@ void TypedTrainingPass<E>::NormGrad(const AlignedBuffer<float>& x, size_t gain, 
 }
 
 template <class E>
-void TypedTrainingPass<E>::BackwardLinear(const AlignedBuffer<E>& weights, const Input& input,
+void TypedTrainingPass<E>::BackwardLinear(const AlignedBuffer<E>& weights,
+                                          const QuantisedInput& input,
                                           std::span<const size_t> slices) {
   size_t outputs = 0;
   const size_t inputs = state_.slices[slices[0]].cols;
@@ -59,13 +62,18 @@ void TypedTrainingPass<E>::BackwardLinear(const AlignedBuffer<E>& weights, const
   const MatView<const E> grad = std::as_const(product_grad_).View(sizes_.rows, outputs);
   DenseMatmul(grad, Transpose::kNo, weights.View(outputs, inputs), Transpose::kNo, 0.0f,
               input_grad_.View(sizes_.rows, inputs));
-  DenseMatmul(grad, Transpose::kYes, input.codes.View(sizes_.rows, inputs), Transpose::kNo, 0.0f,
-              weight_grad_.View(outputs, inputs));
+  ParallelFor(sizes_.rows, kRowChunk, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      WidenCodes(input.codes.data() + r * PadK(inputs), inputs, codes_.data() + r * inputs);
+    }
+  });
+  DenseMatmul(grad, Transpose::kYes, std::as_const(codes_).View(sizes_.rows, inputs),
+              Transpose::kNo, 0.0f, weight_grad_.View(outputs, inputs));
   size_t first = 0;
   for (size_t slice : slices) {
     const MatView<float> master = state_.Gradient(slice);
     const float scale = 1.0f / state_.weight_scales[slice];
-    ParallelFor(master.rows, kRowBlock, [&](size_t begin, size_t end) {
+    ParallelFor(master.rows, kRowChunk, [&](size_t begin, size_t end) {
       for (size_t r = begin; r < end; ++r) {
         AddScaled(master.Row(r), weight_grad_.data() + (first + r) * inputs, scale, inputs,
                   master.Row(r));
@@ -76,9 +84,9 @@ void TypedTrainingPass<E>::BackwardLinear(const AlignedBuffer<E>& weights, const
 }
 
 template <class E>
-void TypedTrainingPass<E>::RoundStreamGrad(const Input& input, float weight_scale) {
+void TypedTrainingPass<E>::RoundStreamGrad(const QuantisedInput& input, float weight_scale) {
   const size_t d = sizes_.d;
-  ParallelFor(sizes_.rows, kRowBlock, [&](size_t begin, size_t end) {
+  ParallelFor(sizes_.rows, kRowChunk, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       ScaleTo(stream_grad_.data() + r * d, input.scales[r] * weight_scale, d,
               product_grad_.data() + r * d);
@@ -111,19 +119,19 @@ void TypedTrainingPass<E>::BackwardFfn(size_t layer) {
   LayerActivations<E>& a = Activations(layer);
   const float gate_scale = state_.weight_scales[s.gate], up_scale = state_.weight_scales[s.up];
   RoundStreamGrad(a.down_in, state_.weight_scales[s.down]);
-  BackwardLinear(operands_[layer].down, a.down_in, std::array{s.down});
+  BackwardLinear(operands_[layer].down_grad, a.down_in, std::array{s.down});
 
   ForGainBlocks(sizes_.rows, f, gain_partials_, [&](float* partials, size_t begin, size_t end) {
-    RowScratch& scratch = RowScratch::Get(kRowBlock * f);
-    float *m = scratch.values.data(), *dm = scratch.more.data();
+    RowScratch& scratch = RowScratch::Get(f, f);
+    float *m = scratch.first.data(), *dm = scratch.second.data();
     for (size_t r = begin; r < end; ++r) {
-      const float* gate = a.gate_up.data() + r * 2 * f;
-      const float g = a.ffn_in.scales[r] * gate_scale, u = a.ffn_in.scales[r] * up_scale;
-      ReluSquaredGateRow(gate, g, gate + f, u, f, m);
+      const float *gate = a.gate_up.data() + r * 2 * f, *up = gate + f;
+      ReluSquaredGate({gate, 1, f}, {up, 1, f}, {m, 1, f});
       RmsNormGrad(m, state_.Gain(s.ffn_sub_norm).data(), state_.config.rms_norm_eps,
                   input_grad_.data() + r * f, 1.0f / a.down_in.scales[r], f, false, dm, partials);
       E* out = product_grad_.data() + r * 2 * f;
-      ReluSquaredGateGrad(gate, gate + f, dm, {g, u, g, u}, f, out, out + f);
+      const float scale = a.ffn_in.scales[r];
+      ReluSquaredGateGrad(gate, up, dm, scale * gate_scale, scale * up_scale, f, out, out + f);
     }
   });
   AddGainPartials(s.ffn_sub_norm);
@@ -137,15 +145,15 @@ void TypedTrainingPass<E>::BackwardAttention(size_t layer) {
   const LayerSlices& s = state_.layers[layer];
   LayerActivations<E>& a = Activations(layer);
   RoundStreamGrad(a.o_in, state_.weight_scales[s.o]);
-  BackwardLinear(operands_[layer].o, a.o_in, std::array{s.o});
+  BackwardLinear(operands_[layer].o_grad, a.o_in, std::array{s.o});
   NormGrad(a.attention, s.attn_sub_norm, a.o_in, false, attention_grad_);
   AttentionGrad(a);
 
   const float q_scale = state_.weight_scales[s.q], k_scale = state_.weight_scales[s.k];
   const float v_scale = state_.weight_scales[s.v];
-  ParallelFor(n.rows, kRowBlock, [&](size_t begin, size_t end) {
+  ParallelFor(n.rows, kRowChunk, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
-      float* grad = product_.data() + r * n.qkv_width;
+      float* grad = qkv_grad_.data() + r * n.qkv_width;
       E* out = product_grad_.data() + r * n.qkv_width;
       const size_t position = r % n.sequence;
       for (size_t head = 0; head < n.heads + n.kv_heads; ++head) {
@@ -162,7 +170,7 @@ void TypedTrainingPass<E>::BackwardAttention(size_t layer) {
   NormGrad(stream_[layer], s.input_layernorm, a.attention_in, true, stream_grad_);
 }
 
-// From attention_grad_ to the gradients of the rotated q, k and of v, side by side in product_.
+// From attention_grad_ to the gradients of the rotated q, k and of v, side by side in qkv_grad_.
 template <class E>
 void TypedTrainingPass<E>::AttentionGrad(LayerActivations<E>& a) {
   const PassSizes& n = sizes_;
@@ -179,7 +187,7 @@ void TypedTrainingPass<E>::AttentionGrad(LayerActivations<E>& a) {
       const auto of = [&]<class T>(MatView<T> all, size_t from, size_t count) {
         return all.Rows(first, n.sequence).Cols(from, count);
       };
-      const MatView<float> grads = product_.View(n.rows, n.qkv_width);
+      const MatView<float> grads = qkv_grad_.View(n.rows, n.qkv_width);
       const AttentionInputs<E> in{
           of(std::as_const(a.q).View(n.rows, n.d), column, width),
           of(std::as_const(a.k).View(n.rows, n.kv_width), kv_column, n.head_dim),

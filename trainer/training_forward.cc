@@ -2,25 +2,24 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/activation.h"
 #include "kernels/dense_matmul.h"
 #include "kernels/norm.h"
 #include "kernels/parallel.h"
 #include "kernels/quantize.h"
+#include "kernels/ternary_matmul.h"
 #include "kernels/training_attention.h"
 #include "trainer/training_pass.h"
 
 namespace tern {
 namespace {
 
-// Calls fn(block, begin, count) for blocks of kRowBlock rows, on all threads.
+// Calls fn(begin, count) for chunks of kRowChunk rows, on all threads.
 template <class Fn>
-void ForRowBlocks(size_t rows, Fn&& fn) {
-  const size_t blocks = (rows + kRowBlock - 1) / kRowBlock;
-  ParallelFor(blocks, 1, [&](size_t first, size_t last) {
-    for (size_t b = first; b < last; ++b) {
-      const size_t begin = b * kRowBlock;
-      fn(b, begin, std::min(kRowBlock, rows - begin));
-    }
+void ForRowChunks(size_t rows, Fn&& fn) {
+  ParallelFor(rows, kRowChunk, [&](size_t first, size_t last) {
+    for (size_t begin = first; begin < last; begin += kRowChunk)
+      fn(begin, std::min(kRowChunk, last - begin));
   });
 }
 
@@ -30,7 +29,7 @@ template <class E>
 void TypedTrainingPass<E>::Embed(std::span<const int32_t> tokens) {
   const size_t d = sizes_.d;
   const MatView<float> table = state_.Parameter(state_.embedding);
-  ParallelFor(sizes_.rows, kRowBlock, [&](size_t begin, size_t end) {
+  ParallelFor(sizes_.rows, kRowChunk, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       // Rows of `tokens` are one longer than the input: the last token is only a target.
       const int32_t token =
@@ -41,107 +40,97 @@ void TypedTrainingPass<E>::Embed(std::span<const int32_t> tokens) {
 }
 
 template <class E>
+void TypedTrainingPass<E>::Forward(std::span<const int32_t> tokens) {
+  std::fill(error_sums_.begin(), error_sums_.end(), ErrorSums{});
+  Embed(tokens);
+  for (size_t l = 0; l < sizes_.layers; ++l) ForwardLayer(l);
+  FinalNorm();
+}
+
+template <class E>
 void TypedTrainingPass<E>::ForwardLayer(size_t layer) {
+  ForRowChunks(sizes_.rows, [&](size_t begin, size_t count) { ProjectHeads(layer, begin, count); });
+  Attend(Activations(layer));
+  ForRowChunks(sizes_.rows, [&](size_t begin, size_t count) { FinishLayer(layer, begin, count); });
+}
+
+// Also measures the quantiser's error, on the chunk's first row.
+template <class E>
+void TypedTrainingPass<E>::NormQuantise(MatView<const float> x, size_t gain, QuantisedInput& out,
+                                        size_t layer, size_t begin) {
+  const float eps = state_.config.rms_norm_eps;
+  const QuantizedRows rows = out.Rows(begin, x.rows);
+  RmsNormQuantize(x, state_.Gain(gain), eps, rows);
+  const MatView<float> normed(RowScratch::Get(0, x.cols).second.data(), 1, x.cols);
+  RmsNorm(x.Rows(0, 1), state_.Gain(gain), eps, normed);
+  const ErrorSums sums = QuantisationError(normed.data, rows.codes.Row(0), rows.scales[0], x.cols);
+  ErrorSums& total = error_sums_[layer * (error_sums_.size() / sizes_.layers) + begin / kRowChunk];
+  total.error += sums.error;
+  total.power += sums.power;
+}
+
+// Rows of the stream to q, k and v.
+template <class E>
+void TypedTrainingPass<E>::ProjectHeads(size_t layer, size_t begin, size_t count) {
+  const PassSizes& n = sizes_;
+  const LayerOperands<E>& w = operands_[layer];
+  LayerActivations<E>& a = Activations(layer);
+  NormQuantise(std::as_const(stream_[layer]).View(n.rows, n.d).Rows(begin, count),
+               state_.layers[layer].input_layernorm, a.attention_in, layer, begin);
+  const QuantizedRows h = a.attention_in.Rows(begin, count);
+  const MatView<float> qkv(RowScratch::Get(kRowChunk * n.qkv_width, 0).first.data(), count,
+                           n.qkv_width);
+  TernaryMatmul(w.q.View(), h, qkv.Cols(0, n.d));
+  TernaryMatmul(w.k.View(), h, qkv.Cols(n.d, n.kv_width));
+  TernaryMatmul(w.v.View(), h, qkv.Cols(n.d + n.kv_width, n.kv_width));
+  SplitHeads(a, begin, qkv);
+}
+
+template <class E>
+void TypedTrainingPass<E>::SplitHeads(LayerActivations<E>& a, size_t begin, MatView<float> qkv) {
+  const PassSizes& n = sizes_;
+  for (size_t i = 0; i < qkv.rows; ++i) {
+    const size_t row = begin + i, position = row % n.sequence;
+    float* heads = qkv.Row(i);
+    for (size_t head = 0; head < n.heads + n.kv_heads; ++head) {
+      RotateHead(rope_.Cos(position), rope_.Sin(position), 1.0f, n.head_dim,
+                 heads + head * n.head_dim);
+    }
+    // K and V are what the engine's cache holds; q it keeps in fp32, so only a bf16 GEMM rounds it.
+    ScaleTo(heads, 1.0f, n.d, a.q.data() + row * n.d);
+    RoundTo(heads + n.d, n.kv_width, a.k.data() + row * n.kv_width);
+    RoundTo(heads + n.d + n.kv_width, n.kv_width, a.v.data() + row * n.kv_width);
+  }
+}
+
+// Rows from attention's output to the next layer's stream.
+template <class E>
+void TypedTrainingPass<E>::FinishLayer(size_t layer, size_t begin, size_t count) {
   const PassSizes& n = sizes_;
   const LayerSlices& s = state_.layers[layer];
   const LayerOperands<E>& w = operands_[layer];
   LayerActivations<E>& a = Activations(layer);
-  NormQuantise(stream_[layer], s.input_layernorm, a.attention_in, layer);
-  Project(a.attention_in, w.qkv, n.qkv_width, n.d, product_);
-  SplitHeads(layer);
-  Attend(a);
-  NormQuantise(a.attention, s.attn_sub_norm, a.o_in, layer);
-  Project(a.o_in, w.o, n.d, n.d, product_);
-  AddToStream(stream_[layer], a.o_in, state_.weight_scales[s.o], a.middle);
+  const auto rows = [&](AlignedBuffer<float>& all) {
+    return all.View(n.rows, n.d).Rows(begin, count);
+  };
+  const MatView<float> product(RowScratch::Get(kRowChunk * std::max(n.d, n.f), 0).first.data(),
+                               count, n.d);
+  const auto add = [&](MatView<float> x, MatView<float> out) {
+    for (size_t i = 0; i < count; ++i) AddScaled(x.Row(i), product.Row(i), 1.0f, n.d, out.Row(i));
+  };
+  NormQuantise(rows(a.attention), s.attn_sub_norm, a.o_in, layer, begin);
+  TernaryMatmul(w.o.View(), a.o_in.Rows(begin, count), product);
+  add(rows(stream_[layer]), rows(a.middle));
 
-  NormQuantise(a.middle, s.post_attention_layernorm, a.ffn_in, layer);
-  Project(a.ffn_in, w.gate_up, 2 * n.f, n.d, a.gate_up);
-  GateAndQuantise(layer);
-  Project(a.down_in, w.down, n.d, n.f, product_);
-  AddToStream(a.middle, a.down_in, state_.weight_scales[s.down], stream_[layer + 1]);
-}
-
-template <class E>
-void TypedTrainingPass<E>::Project(const Input& input, const AlignedBuffer<E>& weights,
-                                   size_t outputs, size_t inputs, AlignedBuffer<float>& out) {
-  DenseMatmul(input.codes.View(sizes_.rows, inputs), Transpose::kNo, weights.View(outputs, inputs),
-              Transpose::kYes, 0.0f, out.View(sizes_.rows, outputs));
-}
-
-namespace {
-
-// Normalises and quantises rows [begin, begin + count) of x; the first row also shows the
-// quantiser's error.
-template <class E>
-ErrorSums NormQuantiseBlock(MatView<const float> x, std::span<const float> gain, float eps,
-                            size_t begin, E* out_codes, float* out_scales) {
-  const size_t width = x.cols;
-  RowScratch& scratch = RowScratch::Get(kRowBlock * width);
-  const QuantizedRows rows{scratch.codes.View(x.rows, PadK(width)),
-                           {out_scales + begin, x.rows},
-                           {scratch.sums.data(), x.rows}};
-  RmsNormQuantize(x, gain, eps, rows);
-  for (size_t i = 0; i < x.rows; ++i)
-    WidenCodes(rows.codes.Row(i), width, out_codes + (begin + i) * width);
-  const MatView<float> normed(scratch.more.data(), 1, width);
-  RmsNorm(x.Rows(0, 1), gain, eps, normed);
-  return QuantisationError(normed.data, rows.codes.Row(0), rows.scales[0], width);
-}
-
-}  // namespace
-
-template <class E>
-void TypedTrainingPass<E>::NormQuantise(const AlignedBuffer<float>& x, size_t gain, Input& out,
-                                        size_t layer) {
-  const MatView<const float> rows = x.View(sizes_.rows, sizes_.d);
-  const size_t blocks = error_sums_.size() / sizes_.layers;
-  ForRowBlocks(sizes_.rows, [&](size_t block, size_t begin, size_t count) {
-    const ErrorSums sums =
-        NormQuantiseBlock(rows.Rows(begin, count), state_.Gain(gain), state_.config.rms_norm_eps,
-                          begin, out.codes.data(), out.scales.data());
-    error_sums_[layer * blocks + block].error += sums.error;
-    error_sums_[layer * blocks + block].power += sums.power;
-  });
-}
-
-template <class E>
-void TypedTrainingPass<E>::AddToStream(const AlignedBuffer<float>& x, const Input& input,
-                                       float weight_scale, AlignedBuffer<float>& out) {
-  const size_t d = sizes_.d;
-  ParallelFor(sizes_.rows, kRowBlock, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      AddScaled(x.data() + r * d, product_.data() + r * d, input.scales[r] * weight_scale, d,
-                out.data() + r * d);
-    }
-  });
-}
-
-template <class E>
-void TypedTrainingPass<E>::SplitHeads(size_t layer) {
-  const PassSizes& n = sizes_;
-  const LayerSlices& s = state_.layers[layer];
-  LayerActivations<E>& a = Activations(layer);
-  const float q_scale = state_.weight_scales[s.q], k_scale = state_.weight_scales[s.k];
-  const float v_scale = state_.weight_scales[s.v];
-  ParallelFor(n.rows, kRowBlock, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      float* product = product_.data() + r * n.qkv_width;
-      const float scale = a.attention_in.scales[r];
-      ScaleTo(product, scale * q_scale, n.d, product);
-      ScaleTo(product + n.d, scale * k_scale, n.kv_width, product + n.d);
-      ScaleTo(product + n.d + n.kv_width, scale * v_scale, n.kv_width, product + n.d + n.kv_width);
-      const size_t position = r % n.sequence;
-      for (size_t head = 0; head < n.heads + n.kv_heads; ++head) {
-        RotateHead(rope_.Cos(position), rope_.Sin(position), 1.0f, n.head_dim,
-                   product + head * n.head_dim);
-      }
-      // K and V are what the engine's cache holds; q it keeps in fp32, so only a bf16 GEMM rounds
-      // it.
-      ScaleTo(product, 1.0f, n.d, a.q.data() + r * n.d);
-      RoundTo(product + n.d, n.kv_width, a.k.data() + r * n.kv_width);
-      RoundTo(product + n.d + n.kv_width, n.kv_width, a.v.data() + r * n.kv_width);
-    }
-  });
+  NormQuantise(rows(a.middle), s.post_attention_layernorm, a.ffn_in, layer, begin);
+  const MatView<float> gate_up = a.gate_up.View(n.rows, 2 * n.f).Rows(begin, count);
+  const MatView<float> gated(product.data, count, n.f);
+  TernaryMatmul(w.gate.View(), a.ffn_in.Rows(begin, count), gate_up.Cols(0, n.f));
+  TernaryMatmul(w.up.View(), a.ffn_in.Rows(begin, count), gate_up.Cols(n.f, n.f));
+  ReluSquaredGate(gate_up.Cols(0, n.f), gate_up.Cols(n.f, n.f), gated);
+  NormQuantise(gated, s.ffn_sub_norm, a.down_in, layer, begin);
+  TernaryMatmul(w.down.View(), a.down_in.Rows(begin, count), product);
+  add(rows(a.middle), rows(stream_[layer + 1]));
 }
 
 template <class E>
@@ -174,41 +163,20 @@ void TypedTrainingPass<E>::Attend(LayerActivations<E>& a) {
 }
 
 template <class E>
-void TypedTrainingPass<E>::GateAndQuantise(size_t layer) {
-  const size_t f = sizes_.f, blocks = error_sums_.size() / sizes_.layers;
-  const LayerSlices& s = state_.layers[layer];
-  LayerActivations<E>& a = Activations(layer);
-  const float gate_scale = state_.weight_scales[s.gate], up_scale = state_.weight_scales[s.up];
-  ForRowBlocks(sizes_.rows, [&](size_t block, size_t begin, size_t count) {
-    const MatView<float> m(RowScratch::Get(kRowBlock * f).values.data(), count, f);
-    for (size_t i = 0; i < count; ++i) {
-      const float* gate = a.gate_up.data() + (begin + i) * 2 * f;
-      const float scale = a.ffn_in.scales[begin + i];
-      ReluSquaredGateRow(gate, scale * gate_scale, gate + f, scale * up_scale, f, m.Row(i));
-    }
-    const ErrorSums sums = NormQuantiseBlock(MatView<const float>(m), state_.Gain(s.ffn_sub_norm),
-                                             state_.config.rms_norm_eps, begin,
-                                             a.down_in.codes.data(), a.down_in.scales.data());
-    error_sums_[layer * blocks + block].error += sums.error;
-    error_sums_[layer * blocks + block].power += sums.power;
-  });
-}
-
-template <class E>
 void TypedTrainingPass<E>::FinalNorm() {
-  const size_t d = sizes_.d, blocks = error_sums_.size() / sizes_.layers;
+  const size_t d = sizes_.d;
   const MatView<const float> x = std::as_const(stream_.back()).View(sizes_.rows, d);
-  ForRowBlocks(sizes_.rows, [&](size_t, size_t begin, size_t count) {
-    const MatView<float> normed(RowScratch::Get(kRowBlock * d).values.data(), count, d);
+  ForRowChunks(sizes_.rows, [&](size_t begin, size_t count) {
+    const MatView<float> normed(RowScratch::Get(kRowChunk * d, 0).first.data(), count, d);
     RmsNorm(x.Rows(begin, count), state_.Gain(state_.norm), state_.config.rms_norm_eps, normed);
     ScaleTo(normed.data, 1.0f, count * d, hidden_.data() + begin * d);
   });
+  const size_t chunks = error_sums_.size() / sizes_.layers;
   for (size_t l = 0; l < sizes_.layers; ++l) {
     ErrorSums total;
-    for (size_t b = 0; b < blocks; ++b) {
-      total.error += error_sums_[l * blocks + b].error;
-      total.power += error_sums_[l * blocks + b].power;
-      error_sums_[l * blocks + b] = {};
+    for (size_t c = l * chunks; c < (l + 1) * chunks; ++c) {
+      total.error += error_sums_[c].error;
+      total.power += error_sums_[c].power;
     }
     state_.quantisation[l].activation_error =
         total.power > 0 ? static_cast<float>(std::sqrt(total.error / total.power)) : 0.0f;

@@ -43,14 +43,10 @@ PassSizes::PassSizes(const BackboneState& state)
       layers(Size(state.config.num_hidden_layers)),
       loss_rows(LossRows(rows, vocab)) {}
 
-RowScratch& RowScratch::Get(size_t floats) {
+RowScratch& RowScratch::Get(size_t first_floats, size_t second_floats) {
   thread_local RowScratch scratch;
-  if (scratch.values.size() < floats) {
-    scratch.values = AlignedBuffer<float>(floats);
-    scratch.more = AlignedBuffer<float>(floats);
-    scratch.codes = AlignedBuffer<int8_t>(floats + kRowBlock * kTernaryKAlign);
-    scratch.sums = AlignedBuffer<int32_t>(kGainBlock);
-  }
+  if (scratch.first.size() < first_floats) scratch.first = AlignedBuffer<float>(first_floats);
+  if (scratch.second.size() < second_floats) scratch.second = AlignedBuffer<float>(second_floats);
   return scratch;
 }
 
@@ -64,10 +60,11 @@ AlignedBuffer<T> TypedTrainingPass<E>::Allocate(size_t count) {
 template <class E>
 void TypedTrainingPass<E>::AllocateLayer(LayerActivations<E>& a) {
   const PassSizes& s = sizes_;
-  for (auto [input, width] :
-       {std::pair{&a.attention_in, s.d}, {&a.o_in, s.d}, {&a.ffn_in, s.d}, {&a.down_in, s.f}}) {
-    input->codes = Allocate<E>(s.rows * width);
+  for (QuantisedInput* input : {&a.attention_in, &a.o_in, &a.ffn_in, &a.down_in}) {
+    input->width = input == &a.down_in ? s.f : s.d;
+    input->codes = Allocate<int8_t>(s.rows * PadK(input->width));
     input->scales = Allocate<float>(s.rows);
+    input->sums = Allocate<int32_t>(s.rows);
   }
   a.q = Allocate<E>(s.rows * s.d);
   a.k = Allocate<E>(s.rows * s.kv_width);
@@ -87,22 +84,23 @@ TypedTrainingPass<E>::TypedTrainingPass(BackboneState& state)
   operands_.resize(s.layers);
   for (LayerOperands<E>& w : operands_) {
     w.qkv = Allocate<E>(s.qkv_width * s.d);
-    w.o = Allocate<E>(s.d * s.d);
+    w.o_grad = Allocate<E>(s.d * s.d);
     w.gate_up = Allocate<E>(2 * s.f * s.d);
-    w.down = Allocate<E>(s.d * s.f);
+    w.down_grad = Allocate<E>(s.d * s.f);
   }
   embedding_ = Allocate<E>(s.vocab * s.d);
   activations_.resize(state.options.recompute ? 1 : s.layers);
   for (LayerActivations<E>& a : activations_) AllocateLayer(a);
   for (size_t i = 0; i <= s.layers; ++i) stream_.push_back(Allocate<float>(s.rows * s.d));
   const size_t wide = std::max(s.d, s.f), widest = std::max(2 * s.f, s.qkv_width);
-  product_ = Allocate<float>(s.rows * s.qkv_width);
   hidden_ = Allocate<E>(s.rows * s.d);
   logits_ = Allocate<float>(s.loss_rows * s.vocab);
   logits_grad_ = Allocate<E>(s.loss_rows * s.vocab);
   losses_ = Allocate<float>(s.rows);
-  error_sums_.resize(s.layers * ((s.rows + kRowBlock - 1) / kRowBlock));
+  error_sums_.resize(s.layers * ((s.rows + kRowChunk - 1) / kRowChunk));
   stream_grad_ = Allocate<float>(s.rows * s.d);
+  qkv_grad_ = Allocate<float>(s.rows * s.qkv_width);
+  codes_ = Allocate<E>(s.rows * wide);
   product_grad_ = Allocate<E>(s.rows * widest);
   input_grad_ = Allocate<float>(s.rows * wide);
   attention_grad_ = Allocate<float>(s.rows * s.d);
@@ -116,14 +114,18 @@ void TypedTrainingPass<E>::RefreshWeights() {
   for (size_t l = 0; l < sizes_.layers; ++l) {
     const LayerSlices& s = state_.layers[l];
     LayerOperands<E>& w = operands_[l];
+    const auto refresh = [&](size_t slice, TernaryMatrix& packed, E* wide) {
+      packed = PackTernary(state_.Codes(slice), state_.weight_scales[slice]);
+      WidenAll(state_.Codes(slice), wide);
+    };
     const size_t d = sizes_.d;
-    WidenAll(state_.Codes(s.q), w.qkv.data());
-    WidenAll(state_.Codes(s.k), w.qkv.data() + d * d);
-    WidenAll(state_.Codes(s.v), w.qkv.data() + (d + sizes_.kv_width) * d);
-    WidenAll(state_.Codes(s.o), w.o.data());
-    WidenAll(state_.Codes(s.gate), w.gate_up.data());
-    WidenAll(state_.Codes(s.up), w.gate_up.data() + sizes_.f * d);
-    WidenAll(state_.Codes(s.down), w.down.data());
+    refresh(s.q, w.q, w.qkv.data());
+    refresh(s.k, w.k, w.qkv.data() + d * d);
+    refresh(s.v, w.v, w.qkv.data() + (d + sizes_.kv_width) * d);
+    refresh(s.o, w.o, w.o_grad.data());
+    refresh(s.gate, w.gate, w.gate_up.data());
+    refresh(s.up, w.up, w.gate_up.data() + sizes_.f * d);
+    refresh(s.down, w.down, w.down_grad.data());
   }
   const MatView<const float> table = state_.Parameter(state_.embedding);
   ParallelFor(table.rows, 16, [&](size_t begin, size_t end) {
@@ -151,9 +153,7 @@ void TypedTrainingPass<E>::CheckTokens(std::span<const int32_t> tokens) const {
 template <class E>
 double TypedTrainingPass<E>::Run(std::span<const int32_t> tokens, float scale, bool backward) {
   CheckTokens(tokens);
-  Embed(tokens);
-  for (size_t l = 0; l < sizes_.layers; ++l) ForwardLayer(l);
-  FinalNorm();
+  Forward(tokens);
   const double loss = LossAndGradient(tokens, scale, backward);
   if (!backward) return loss;
   for (size_t l = sizes_.layers; l-- > 0;) {
@@ -169,9 +169,7 @@ template <class E>
 void TypedTrainingPass<E>::Logits(std::span<const int32_t> tokens, std::span<float> logits) {
   CheckTokens(tokens);
   TERN_CHECK(logits.size() == sizes_.rows * sizes_.vocab) << logits.size() << " logits";
-  Embed(tokens);
-  for (size_t l = 0; l < sizes_.layers; ++l) ForwardLayer(l);
-  FinalNorm();
+  Forward(tokens);
   DenseMatmul(std::as_const(hidden_).View(sizes_.rows, sizes_.d), Transpose::kNo,
               std::as_const(embedding_).View(sizes_.vocab, sizes_.d), Transpose::kYes, 0.0f,
               MatView<float>(logits.data(), sizes_.rows, sizes_.vocab));
