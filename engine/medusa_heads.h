@@ -51,8 +51,8 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model);
 // directory with one is whole.
 void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size);
 
-// 16 hexadecimal digits over everything that decides the hidden states and logits: shapes, packed
-// ternary weights, scales, gains, embeddings. The same for a model loaded from masters or packed.
+// 16 hexadecimal digits over everything that decides hidden states and logits: shapes, ternary
+// weights, scales, gains and embeddings.
 std::string BackboneFingerprint(const Model& model);
 
 // The heads that lie beside a model: `model_dir`/medusa where it has a config.json, else empty.

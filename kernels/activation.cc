@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "kernels/activation.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
+#include "kernels/exp-inl.h"
 #include "kernels/parallel.h"
 #include "kernels/simd-inl.h"
 
@@ -32,6 +33,33 @@ void ReluSquaredRange(const MatView<const float>& gate, const MatView<const floa
   for (size_t r = begin; r < end; ++r) MapRow(gate.Row(r), up.Row(r), out.Row(r), out.cols, fn);
 }
 
+// exp only of -|v|, which cannot overflow.
+HWY_INLINE FloatVec Silu(FloatTag d, FloatVec v) {
+  const FloatVec e = ExpNonPositive(d, hn::Neg(hn::Abs(v)));
+  const FloatVec one = hn::Set(d, 1.0f);
+  const FloatVec numerator = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), e, one);
+  return hn::Mul(v, hn::Div(numerator, hn::Add(one, e)));
+}
+
+void ResidualSiluRange(const float* x, const MatView<const float>& bias, const MatView<float>& z,
+                       size_t begin, size_t end) {
+  const FloatTag d;
+  const size_t lanes = hn::Lanes(d), n = z.cols;
+  for (size_t r = begin; r < end; ++r) {
+    const float* b = bias.Row(r);
+    float* out = z.Row(r);
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+      const FloatVec v = hn::Add(hn::LoadU(d, out + i), hn::LoadU(d, b + i));
+      hn::StoreU(hn::Add(hn::LoadU(d, x + i), Silu(d, v)), d, out + i);
+    }
+    if (i < n) {
+      const FloatVec v = hn::Add(LoadPart(d, out + i, n - i), LoadPart(d, b + i, n - i));
+      StorePart(hn::Add(LoadPart(d, x + i, n - i), Silu(d, v)), d, out + i, n - i);
+    }
+  }
+}
+
 void AddRange(const MatView<float>& x, const MatView<const float>& y, size_t begin, size_t end) {
   const auto fn = [](FloatVec a, FloatVec b) HWY_ATTR { return hn::Add(a, b); };
   for (size_t r = begin; r < end; ++r) MapRow(x.Row(r), y.Row(r), x.Row(r), x.cols, fn);
@@ -45,6 +73,7 @@ HWY_AFTER_NAMESPACE();
 namespace tern {
 HWY_EXPORT(ReluSquaredRange);
 HWY_EXPORT(AddRange);
+HWY_EXPORT(ResidualSiluRange);
 
 void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<float> out) {
   TERN_CHECK(gate.rows == out.rows && gate.cols == out.cols && up.rows == out.rows &&
@@ -54,6 +83,15 @@ void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView
   const auto range = HWY_DYNAMIC_DISPATCH(ReluSquaredRange);
   ParallelFor(out.rows, RowGrain(out.cols),
               [&](size_t begin, size_t end) { range(gate, up, out, begin, end); });
+}
+
+void ResidualSilu(std::span<const float> x, MatView<const float> bias, MatView<float> z) {
+  TERN_CHECK(x.size() == z.cols && bias.rows == z.rows && bias.cols == z.cols)
+      << "residual silu: x [" << x.size() << "], bias [" << bias.rows << ", " << bias.cols
+      << "], z [" << z.rows << ", " << z.cols << "]";
+  const auto range = HWY_DYNAMIC_DISPATCH(ResidualSiluRange);
+  ParallelFor(z.rows, RowGrain(z.cols),
+              [&](size_t begin, size_t end) { range(x.data(), bias, z, begin, end); });
 }
 
 void AddInPlace(MatView<float> x, MatView<const float> y) {

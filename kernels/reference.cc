@@ -102,6 +102,22 @@ void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView
   }
 }
 
+void ResidualSilu(std::span<const float> x, MatView<const float> bias, MatView<const float> z,
+                  MatView<double> out) {
+  for (size_t r = 0; r < out.rows; ++r) {
+    for (size_t c = 0; c < out.cols; ++c) {
+      const double v = static_cast<double>(z.Row(r)[c]) + static_cast<double>(bias.Row(r)[c]);
+      out.Row(r)[c] = static_cast<double>(x[c]) + v / (1.0 + std::exp(-v));
+    }
+  }
+}
+
+double SumExpMinus(std::span<const float> x, float shift) {
+  double sum = 0.0;
+  for (float value : x) sum += std::exp(static_cast<double>(value) - static_cast<double>(shift));
+  return sum;
+}
+
 namespace {
 
 // K or V row of a position, as attention.h lays it out.

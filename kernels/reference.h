@@ -37,6 +37,9 @@ void ApplyRope(double theta, size_t head_dim, std::span<const int32_t> positions
 
 void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<double> out);
 
+void ResidualSilu(std::span<const float> x, MatView<const float> bias, MatView<const float> z,
+                  MatView<double> out);
+
 void Attention(MatView<const float> q, const KvLayerView& kv, std::span<const AttentionRow> rows,
                size_t heads, MatView<double> out);
 
@@ -44,6 +47,8 @@ void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedd
                      MatView<double> logits);
 
 double LogSumExp(std::span<const float> x);
+
+double SumExpMinus(std::span<const float> x, float shift);
 
 // Exact.
 void TopK(std::span<const float> values, std::span<ScoredIndex> out);

@@ -8,6 +8,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/reference.h"
 #include "kernels/rope.h"
+#include "kernels/sum_exp.h"
 #include "tests/kernels/every_target.h"
 #include "tests/support/comparator.h"
 #include "tests/support/random_data.h"
@@ -39,6 +40,41 @@ TEST(ReluSquaredGate, MayOverwriteAnInputAndKeepsNaN) {
     EXPECT_TRUE(std::isnan(expected[5]) && std::isnan(expected[36]));
     ReluSquaredGate(gate.View(1, 37), up.View(1, 37), up.View(1, 37));
     EXPECT_TRUE(SameBits(expected.View(1, 37), up.View(1, 37)));
+  });
+}
+
+TEST(ResidualSilu, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([] {
+    for (size_t d : {1u, 3u, 16u, 17u, 35u, 64u}) {
+      RandomData random(static_cast<uint32_t>(d));
+      const AlignedBuffer<float> x = random.Floats(d), bias = random.Floats(3 * d);
+      AlignedBuffer<float> z = random.Floats(3 * d, -30.0f, 30.0f);
+      z[0] = 500.0f;
+      z[3 * d - 1] = -500.0f;
+      AlignedBuffer<double> expected(3 * d);
+      reference::ResidualSilu(x.span(), bias.View(3, d), z.View(3, d), expected.View(3, d));
+      ResidualSilu(x.span(), bias.View(3, d), z.View(3, d));
+      // z + bias is off by half an ulp, below 2^-20 where |z| < 32, times silu's slope of at most
+      // 1.1; the sum with x by 2^-21. Relative to silu: 2^-21 from exp, four roundings.
+      EXPECT_TRUE(AllNear(expected.View(3, d), z.View(3, d),
+                          {.absolute = 1.1 * 0x1p-20 + 0x1p-22, .relative = 0x1p-19}));
+    }
+  });
+}
+
+TEST(SumExpMinus, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([] {
+    for (size_t n : {1u, 2u, 15u, 16u, 17u, 1000u, 4097u}) {
+      RandomData random(static_cast<uint32_t>(n));
+      const AlignedBuffer<float> x = random.Floats(n, -20.0f, 5.0f);
+      const double expected = reference::SumExpMinus(x.span(), 5.0f);
+      // exp: 2^-21, its argument half an ulp of 25 (2^-20); 258 additions a lane, 4 lanes and more.
+      EXPECT_NEAR(SumExpMinus(x.span(), 5.0f), expected,
+                  expected * (0x1p-21 + 0x1p-20 + 1100 * 0x1p-24))
+          << n;
+    }
+    const float far[] = {0.0f, -200.0f, -1e30f};
+    EXPECT_EQ(SumExpMinus(far, 0.0f), 1.0f);
   });
 }
 
