@@ -70,6 +70,9 @@ HWY_INLINE DotVec Field(DotVec line) {
 // rate.
 inline constexpr size_t kMaxTileRows = 8;
 inline constexpr size_t kTileStrips = 2;
+// Up to so many rows take twice the strips: few rows make short tiles, of which starting and
+// storing would be a large part.
+inline constexpr size_t kWideTileRows = 4;
 
 // acc + the 4-way products of unsigned bytes and signed bytes, in int32.
 HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
@@ -77,9 +80,8 @@ HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
 }
 
 // One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
-// weigh 4^f, and keep sums of their own that are shifted down at the end. A sum is below 64 * 2 *
-// 127 * K / 4
-// <= 4,064 * 132,104 < 2^31, and a multiple of 4^f.
+// weigh 4^f, and keep sums of their own that are shifted down at the end. A sum is below
+// 64 * 2 * 127 * K / 4 <= 4,064 * 132,104 < 2^31, and a multiple of 4^f.
 template <size_t kStrips>
 HWY_INLINE void DotStripsInPlace(const uint8_t* const (&strips)[kStrips], size_t blocks,
                                  const int8_t* codes, DotVec (&dots)[1][kStrips]) {
@@ -154,6 +156,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
 // wide sums live as long as the narrow ones, and the compiler spills (measured: a third slower).
 inline constexpr size_t kMaxTileRows = 4;
 inline constexpr size_t kTileStrips = 2;
+inline constexpr size_t kWideTileRows = 1;
 
 // Adds of one pair of products before a 16-bit sum must be widened: a pair is at most 2 * 2 * 127 =
 // 508 in magnitude, and 64 * 508 = 32,512 < 2^15. A block adds four.
@@ -261,6 +264,7 @@ HWY_INLINE void StoreStrip(DotVec dots, int32_t row_sum, float scale, float* y, 
 inline constexpr size_t kStripRows = kTernaryRowGroup;
 inline constexpr size_t kMaxTileRows = 1;
 inline constexpr size_t kTileStrips = 1;
+inline constexpr size_t kWideTileRows = 0;
 
 struct DotVec {
   int32_t lanes[kStripRows];

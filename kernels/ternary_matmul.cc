@@ -4,6 +4,9 @@
 #define HWY_TARGET_INCLUDE "kernels/ternary_matmul.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
+#include <array>
+#include <utility>
+
 #include "kernels/parallel.h"
 #include "kernels/ternary_matmul-inl.h"
 
@@ -43,38 +46,42 @@ HWY_NOINLINE void Tile(const TernaryView& w, const QuantizedRows& x, size_t firs
 using TileFn = void (*)(const TernaryView&, const QuantizedRows&, size_t, size_t,
                         const MatView<float>&);
 
-template <size_t kStrips>
-TileFn TileFor(size_t rows) {
-  if constexpr (kMaxTileRows == 8) {
-    constexpr TileFn kTiles[] = {Tile<1, kStrips>, Tile<2, kStrips>, Tile<3, kStrips>,
-                                 Tile<4, kStrips>, Tile<5, kStrips>, Tile<6, kStrips>,
-                                 Tile<7, kStrips>, Tile<8, kStrips>};
-    return kTiles[rows - 1];
-  } else if constexpr (kMaxTileRows == 4) {
-    constexpr TileFn kTiles[] = {Tile<1, kStrips>, Tile<2, kStrips>, Tile<3, kStrips>,
-                                 Tile<4, kStrips>};
-    return kTiles[rows - 1];
-  } else {
-    return Tile<1, kStrips>;
-  }
+// The tiles of kStrips strips and 1, 2, ... rows.
+template <size_t kStrips, size_t... kRowsLessOne>
+constexpr std::array<TileFn, sizeof...(kRowsLessOne)> Tiles(std::index_sequence<kRowsLessOne...>) {
+  return {Tile<kRowsLessOne + 1, kStrips>...};
 }
 
-// Groups begin .. end of 16 outputs. Row tiles run inside a pair of strips, whose weights so come
-// from memory once and from the cache after that.
+// All rows, in tiles of at most kMaxRows, against strips strip .. end, kStrips at a time; returns
+// the first strip left over. Row tiles run inside the strips, whose weights so come from memory
+// once and from the cache after that.
+template <size_t kMaxRows, size_t kStrips>
+size_t MatmulStrips(const TernaryView& w, const QuantizedRows& x, const MatView<float>& y,
+                    size_t strip, size_t end) {
+  static constexpr auto kTiles = Tiles<kStrips>(std::make_index_sequence<kMaxRows>());
+  const size_t n = x.n(), tiles = (n + kMaxRows - 1) / kMaxRows;
+  for (; strip + kStrips <= end; strip += kStrips) {
+    for (size_t t = 0; t < tiles; ++t) {
+      // Even: 9 rows are 4 + 5.
+      const size_t first = n * t / tiles, rows = n * (t + 1) / tiles - first;
+      kTiles[rows - 1](w, x, first, strip, y);
+    }
+  }
+  return strip;
+}
+
+// Groups begin .. end of 16 outputs.
 void MatmulGroups(const TernaryView& w, const QuantizedRows& x, const MatView<float>& y,
                   size_t begin, size_t end) {
   constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
-  const size_t n = x.n();
-  const size_t tiles = (n + kMaxTileRows - 1) / kMaxTileRows;
+  size_t strip = begin * kStripsPerGroup;
   const size_t last = end * kStripsPerGroup;
-  for (size_t strip = begin * kStripsPerGroup; strip < last; strip += kTileStrips) {
-    const bool full = strip + kTileStrips <= last;
-    for (size_t t = 0; t < tiles; ++t) {
-      const size_t first = n * t / tiles,
-                   rows = n * (t + 1) / tiles - first;  // even: 9 rows are 4 + 5
-      (full ? TileFor<kTileStrips>(rows) : TileFor<1>(rows))(w, x, first, strip, y);
-    }
+  if constexpr (kWideTileRows > 0) {
+    if (x.n() <= kWideTileRows)
+      strip = MatmulStrips<kWideTileRows, 2 * kTileStrips>(w, x, y, strip, last);
   }
+  strip = MatmulStrips<kMaxTileRows, kTileStrips>(w, x, y, strip, last);
+  if constexpr (kTileStrips > 1) MatmulStrips<kMaxTileRows, 1>(w, x, y, strip, last);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -92,8 +99,8 @@ constexpr size_t kMaxExactK = (size_t{1} << 24) / 127;
 }  // namespace
 
 void TernaryMatmul(const TernaryView& w, const QuantizedRows& x, MatView<float> y) {
-  TERN_CHECK(x.n() >= 1 && x.codes.cols == PadK(w.cols) && x.scales.size() == x.n() &&
-             x.sums.size() == x.n() && y.rows == x.n() && y.cols == w.rows)
+  TERN_CHECK(x.codes.cols == PadK(w.cols) && x.scales.size() == x.n() && x.sums.size() == x.n() &&
+             y.rows == x.n() && y.cols == w.rows)
       << "ternary matmul: w [" << w.rows << ", " << w.cols << "], codes [" << x.n() << ", "
       << x.codes.cols << "], y [" << y.rows << ", " << y.cols << "]";
   TERN_CHECK(w.cols <= kMaxExactK)

@@ -88,6 +88,14 @@ TEST(DenseMatmul, InsideParallelForEachRangeComputesItsOwn) {
   for (float value : c) ASSERT_EQ(value, 2.0f * kSize);
 }
 
+TEST(DenseMatmul, NoRowsWriteNothing) {
+  std::vector<float> b(12, 1.0f), c(3, 777.0f);
+  DenseMatmul(MatView<const float>(b.data(), 0, 4), Transpose::kNo,
+              MatView<const float>(b.data(), 4, 3), Transpose::kNo, 0.0f,
+              MatView<float>(c.data(), 0, 3));
+  for (float value : c) EXPECT_EQ(value, 777.0f);
+}
+
 TEST(DenseMatmul, NamesItsLibraryVersion) {
   EXPECT_EQ(std::string(DenseMatmulLibraryVersion()).substr(0, 2), "2.");
 }
