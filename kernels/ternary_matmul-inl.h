@@ -70,9 +70,10 @@ HWY_INLINE DotVec Field(DotVec line) {
 // rate.
 inline constexpr size_t kMaxTileRows = 8;
 inline constexpr size_t kTileStrips = 2;
-// Up to so many rows take twice the strips: few rows make short tiles, of which starting and
-// storing would be a large part.
-inline constexpr size_t kWideTileRows = 4;
+// Tiles of so many rows take twice the strips: their products are few beside what starts and ends a
+// tile. One row does not: it keeps four sums per strip.
+inline constexpr size_t kMinWideRows = 2;
+inline constexpr size_t kMaxWideRows = 4;
 
 // acc + the 4-way products of unsigned bytes and signed bytes, in int32.
 HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
@@ -156,7 +157,8 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
 // wide sums live as long as the narrow ones, and the compiler spills (measured: a third slower).
 inline constexpr size_t kMaxTileRows = 4;
 inline constexpr size_t kTileStrips = 2;
-inline constexpr size_t kWideTileRows = 1;
+inline constexpr size_t kMinWideRows = 1;
+inline constexpr size_t kMaxWideRows = 1;
 
 // Adds of one pair of products before a 16-bit sum must be widened: a pair is at most 2 * 2 * 127 =
 // 508 in magnitude, and 64 * 508 = 32,512 < 2^15. A block adds four.
@@ -264,7 +266,8 @@ HWY_INLINE void StoreStrip(DotVec dots, int32_t row_sum, float scale, float* y, 
 inline constexpr size_t kStripRows = kTernaryRowGroup;
 inline constexpr size_t kMaxTileRows = 1;
 inline constexpr size_t kTileStrips = 1;
-inline constexpr size_t kWideTileRows = 0;
+inline constexpr size_t kMinWideRows = 1;
+inline constexpr size_t kMaxWideRows = 0;
 
 struct DotVec {
   int32_t lanes[kStripRows];

@@ -76,9 +76,9 @@ void MatmulGroups(const TernaryView& w, const QuantizedRows& x, const MatView<fl
   constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
   size_t strip = begin * kStripsPerGroup;
   const size_t last = end * kStripsPerGroup;
-  if constexpr (kWideTileRows > 0) {
-    if (x.n() <= kWideTileRows)
-      strip = MatmulStrips<kWideTileRows, 2 * kTileStrips>(w, x, y, strip, last);
+  if constexpr (kMaxWideRows > 0) {
+    if (x.n() >= kMinWideRows && x.n() <= kMaxWideRows)
+      strip = MatmulStrips<kMaxWideRows, 2 * kTileStrips>(w, x, y, strip, last);
   }
   strip = MatmulStrips<kMaxTileRows, kTileStrips>(w, x, y, strip, last);
   if constexpr (kTileStrips > 1) MatmulStrips<kMaxTileRows, 1>(w, x, y, strip, last);
@@ -93,8 +93,9 @@ namespace tern {
 HWY_EXPORT(MatmulGroups);
 
 namespace {
-// Products that keep a core busy for several microseconds, the price of waking another.
-constexpr size_t kMinProductsPerThread = size_t{1} << 19;
+// Products of 5 to 10 microseconds on one core, with and without VNNI: some times the price of
+// waking another.
+constexpr size_t kMinProductsPerThread = size_t{1} << 20;
 constexpr size_t kMaxExactK = (size_t{1} << 24) / 127;
 }  // namespace
 
