@@ -17,13 +17,12 @@ void RotateHead(std::span<const float> cos, std::span<const float> sin, double s
 }
 
 void ReluSquaredGateGrad(std::span<const float> gate, std::span<const float> up,
-                         std::span<const float> dout, const GateGradScales& scales,
+                         std::span<const float> dout, double gate_scale, double up_scale,
                          std::span<double> dgate, std::span<double> dup) {
   for (size_t i = 0; i < gate.size(); ++i) {
-    const double g = std::max(0.0, static_cast<double>(gate[i]) * scales.gate);
-    const double u = static_cast<double>(up[i]) * scales.up;
-    dgate[i] = dout[i] * 2 * g * u * scales.gate_out;
-    dup[i] = dout[i] * g * g * scales.up_out;
+    const double g = std::max(0.0, static_cast<double>(gate[i]));
+    dgate[i] = dout[i] * 2 * g * up[i] * gate_scale;
+    dup[i] = dout[i] * g * g * up_scale;
   }
 }
 

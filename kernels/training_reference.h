@@ -15,7 +15,7 @@ void RotateHead(std::span<const float> cos, std::span<const float> sin, double s
                 std::span<const float> x, std::span<double> y);
 
 void ReluSquaredGateGrad(std::span<const float> gate, std::span<const float> up,
-                         std::span<const float> dout, const GateGradScales& scales,
+                         std::span<const float> dout, double gate_scale, double up_scale,
                          std::span<double> dgate, std::span<double> dup);
 
 // dx and what one row adds to dgain.
