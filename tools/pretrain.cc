@@ -125,8 +125,11 @@ void RunBenchmark(const PretrainOptions& options, const CommonOptions& common) {
   request.seed = common.seed;
   request.timed_steps = options.benchmark_steps;
   const LoopOptions loop = ResolveLoop(options, request.config);
-  const double peak = MeasureGemmPeak(request.backbone.bfloat16);
-  PrintBenchmark(BenchmarkPretraining(request), loop, peak, common.json);
+  GemmPeak peak(request.backbone.bfloat16);
+  const BenchmarkResult result = BenchmarkPretraining(request);
+  peak.Measure();
+  peak.AtLeast(result.gemm_macs_per_step / result.step_seconds);
+  PrintBenchmark(result, loop, peak.macs_per_second(), common.json);
 }
 
 void PrintSummary(const LoopSummary& s, const PretrainOptions& options, const ModelConfig& config,
@@ -179,7 +182,7 @@ void AnnounceRun(const ModelConfig& config, const WindowSampler& data, const Loo
                static_cast<unsigned long long>(loop.schedule.steps),
                static_cast<unsigned long long>(loop.tokens_per_step()),
                tokens / static_cast<double>(data.tokens()), ThreadCount(), CurrentTarget().c_str(),
-               loop.peak_macs_per_second / 1e9);
+               loop.peak->macs_per_second() / 1e9);
 }
 
 void Train(const PretrainOptions& options, const CommonOptions& common) {
@@ -200,7 +203,8 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   AdoptTokenizer(options, data.tokenizer_hash(), config);
 
   const BackboneOptions backbone_options = ResolveBackbone(options);
-  loop.peak_macs_per_second = MeasureGemmPeak(backbone_options.bfloat16);
+  GemmPeak peak(backbone_options.bfloat16);
+  loop.peak = &peak;
   loop.stop = &g_stop;
   AnnounceRun(config, data, loop);
   Backbone backbone(config, backbone_options);

@@ -2,43 +2,70 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
+#include <memory>
+#include <thread>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/dense_matmul.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Large enough for the GEMM's full rate, small enough to end within a scheduler's time slice.
+constexpr size_t kRowsPerThread = 256, kInner = 1024, kCols = 512;
+constexpr int kTrials = 4, kFirstBursts = 16;
+constexpr auto kPause = std::chrono::milliseconds(10),
+               kLeastPause = std::chrono::milliseconds(1000);
+
 template <class T>
-double MeasurePeak() {
-  constexpr size_t kSize =
-      1024;  // far above cache blocking, 2 G multiply-accumulates for a few of them
-  auto a = AlignedBuffer<T>::Zeroed(kSize * kSize), b = AlignedBuffer<T>::Zeroed(kSize * kSize);
-  auto c = AlignedBuffer<float>::Zeroed(kSize * kSize);
-  const auto multiply = [&] {
-    DenseMatmul(MatView<const T>(a.View(kSize, kSize)), Transpose::kNo,
-                MatView<const T>(b.View(kSize, kSize)), Transpose::kYes, 0.0f,
-                c.View(kSize, kSize));
+struct Operands {
+  explicit Operands(size_t rows)
+      : a(AlignedBuffer<T>::Zeroed(rows * kInner)),
+        b(AlignedBuffer<T>::Zeroed(kCols * kInner)),
+        c(AlignedBuffer<float>::Zeroed(rows * kCols)) {}
+  AlignedBuffer<T> a, b;
+  AlignedBuffer<float> c;
+};
+
+template <class T>
+std::function<void()> Multiply(size_t rows) {
+  return [rows, operands = std::make_shared<Operands<T>>(rows)] {
+    DenseMatmul(MatView<const T>(operands->a.View(rows, kInner)), Transpose::kNo,
+                MatView<const T>(operands->b.View(kCols, kInner)), Transpose::kYes, 0.0f,
+                operands->c.View(rows, kCols));
   };
-  multiply();  // makes the primitive
-  double best = std::numeric_limits<double>::infinity();
-  const Clock::time_point start = Clock::now();
-  for (int run = 0; run < 20 && Clock::now() - start < std::chrono::milliseconds(500); ++run) {
-    const Clock::time_point begin = Clock::now();
-    multiply();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  return static_cast<double>(kSize * kSize * kSize) / best;
 }
 
 }  // namespace
 
-double MeasureGemmPeak(bool bfloat16) {
-  return bfloat16 && HasBFloat16Matmul() ? MeasurePeak<BFloat16>() : MeasurePeak<float>();
+GemmPeak::GemmPeak(bool bfloat16) {
+  const size_t rows = kRowsPerThread * static_cast<size_t>(ThreadCount());
+  multiply_ = bfloat16 && HasBFloat16Matmul() ? Multiply<BFloat16>(rows) : Multiply<float>(rows);
+  macs_ = static_cast<double>(rows * kInner * kCols);
+  multiply_();  // makes the primitive
+  for (int burst = 0; burst < kFirstBursts; ++burst) {
+    RunTrials();
+    std::this_thread::sleep_for(kPause);
+  }
 }
+
+void GemmPeak::Measure() {
+  if (Clock::now() - last_trials_ > kLeastPause) RunTrials();
+}
+
+void GemmPeak::RunTrials() {
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const Clock::time_point begin = Clock::now();
+    multiply_();
+    last_trials_ = Clock::now();
+    AtLeast(macs_ / std::chrono::duration<double>(last_trials_ - begin).count());
+  }
+}
+
+void GemmPeak::AtLeast(double macs_per_second) { best_ = std::max(best_, macs_per_second); }
 
 }  // namespace tern

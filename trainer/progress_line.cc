@@ -36,6 +36,12 @@ double StepMeter::wall_seconds_per_step() const {
   return steps_ == 0 ? 0 : Seconds(Clock::now() - first_) / static_cast<double>(steps_);
 }
 
+std::string FormatNumber(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.4g", value);
+  return text;
+}
+
 std::string FormatDuration(double seconds) {
   const auto whole = static_cast<long long>(std::max(0.0, seconds + 0.5));
   char text[48];

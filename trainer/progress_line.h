@@ -47,6 +47,8 @@ struct ProgressValues {
 
 // "step 120/5000  loss 3.214  ..." in one line.
 std::string FormatProgress(const ProgressValues& values);
+// Four significant digits.
+std::string FormatNumber(double value);
 // "2h05m", "3m20s", "12s".
 std::string FormatDuration(double seconds);
 

@@ -11,12 +11,6 @@
 namespace tern {
 namespace {
 
-std::string Number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.4g", value);
-  return text;
-}
-
 nlohmann::json OrNull(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
 }
@@ -157,10 +151,10 @@ void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
   const uint64_t bad = state_.step;
   StabilityState next = state_.stability;  // counters survive; the running mean is the checkpoint's
   const std::string what = (verdict == StepVerdict::kNotFinite ? "not a finite number" : "a spike");
-  const std::string figures = "step " + std::to_string(bad) + ": loss " + Number(loss) +
-                              ", gradient norm " + Number(norm) + ", running mean " +
-                              Number(next.mean) + " +- " + Number(std::sqrt(next.variance)) + ": " +
-                              what;
+  const std::string figures = "step " + std::to_string(bad) + ": loss " + FormatNumber(loss) +
+                              ", gradient norm " + FormatNumber(norm) + ", running mean " +
+                              FormatNumber(next.mean) + " +- " +
+                              FormatNumber(std::sqrt(next.variance)) + ": " + what;
   if (next.rollbacks >= options_.stability.most_rollbacks) {
     throw Error(Error::Kind::kInternal,
                 "training diverged at " + figures + " after " + std::to_string(next.rollbacks) +
@@ -186,8 +180,9 @@ void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
   directory_.WritePeriodic(Header(), Buffers());
   entered_at_ = state_.step;
   progress_.Say(figures + "; back to step " + std::to_string(state_.step) + ", learning rate x " +
-                Number(next.rate_scale) + ", the data of " + std::to_string(bad - state_.step + 1) +
-                " steps skipped (rollback " + std::to_string(next.rollbacks) + ")");
+                FormatNumber(next.rate_scale) + ", the data of " +
+                std::to_string(bad - state_.step + 1) + " steps skipped (rollback " +
+                std::to_string(next.rollbacks) + ")");
   directory_.AppendMetric(
       {{"step", state_.step},
        {"event", "rollback"},
@@ -220,78 +215,6 @@ void TrainingLoop::Evaluate() {
                            {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}});
 }
 
-void TrainingLoop::LogStep(double learning_rate, double norm) {
-  const StepMeter::Window window = meter_.TakeWindow();
-  ProgressValues values;
-  values.step = state_.step;
-  values.steps = options_.schedule.steps;
-  values.loss = window.loss;
-  if (state_.last_held_out) values.held_out = state_.last_held_out->loss;
-  values.learning_rate = learning_rate;
-  values.gradient_norm = norm;
-  values.tokens_per_second =
-      static_cast<double>(options_.tokens_per_step()) / window.seconds_per_step;
-  if (options_.peak_macs_per_second > 0) {
-    values.mfu = model_.GemmMacsPerStep() * options_.accumulate / window.seconds_per_step /
-                 options_.peak_macs_per_second;
-  }
-  values.eta_seconds =
-      meter_.wall_seconds_per_step() * static_cast<double>(options_.schedule.steps - state_.step);
-  progress_.Show(values);
-  directory_.AppendMetric({{"step", values.step},
-                           {"loss", values.loss},
-                           {"tokens_per_second", values.tokens_per_second},
-                           {"eta_s", values.eta_seconds},
-                           {"lr", values.learning_rate},
-                           {"grad_norm", values.gradient_norm},
-                           {"mfu", values.mfu}});
-}
-
-void TrainingLoop::RememberCodes() {
-  const std::span<const int8_t> codes = model_.TernaryCodes();
-  old_codes_.assign(codes.begin(), codes.end());
-  old_codes_step_ = state_.step;
-}
-
-void TrainingLoop::LogLayers() {
-  const std::vector<LayerQuantisation> stats = model_.QuantisationStats();
-  const std::span<const int8_t> codes = model_.TernaryCodes();
-  std::vector<uint64_t> flipped(stats.size()), total(stats.size());
-  size_t at = 0;
-  for (const ParameterSlice& slice : model_.slices()) {
-    if (!slice.ternary) continue;
-    const size_t end = at + slice.size();
-    uint64_t flips = 0;
-    for (; at < end; ++at) flips += codes[at] != old_codes_[at];
-    const auto layer = static_cast<size_t>(slice.layer);
-    if (layer >= stats.size()) continue;
-    flipped[layer] += flips;
-    total[layer] += slice.size();
-  }
-  nlohmann::json layers = nlohmann::json::array();
-  bool alarm = false;
-  for (size_t layer = 0; layer < stats.size(); ++layer) {
-    const double share = static_cast<double>(flipped[layer]) /
-                         static_cast<double>(std::max<uint64_t>(1, total[layer]));
-    layers.push_back({{"layer", layer},
-                      {"activation_error", stats[layer].activation_error},
-                      {"zero_share", stats[layer].zero_share},
-                      {"flipped_share", share}});
-    if (share <= options_.flip_alarm) continue;
-    alarm = true;
-    progress_.Say("alarm: step " + std::to_string(state_.step) + ", layer " +
-                  std::to_string(layer) + ": " + Number(100 * share) +
-                  "% of the ternary weights flipped in " +
-                  std::to_string(state_.step - old_codes_step_) + " steps, above --flip-alarm " +
-                  Number(100 * options_.flip_alarm) + "%");
-  }
-  directory_.AppendMetric({{"step", state_.step},
-                           {"flip_steps", state_.step - old_codes_step_},
-                           {"flip_alarm", alarm},
-                           {"layers", std::move(layers)}});
-  RememberCodes();
-}
-
 void TrainingLoop::Finish(LoopSummary& summary) {
   summary.finished = state_.step >= options_.schedule.steps;
   summary.step = state_.step;
@@ -301,10 +224,7 @@ void TrainingLoop::Finish(LoopSummary& summary) {
   if (meter_.steps() > 0) {
     summary.tokens_per_second =
         static_cast<double>(options_.tokens_per_step()) / meter_.seconds_per_step();
-    if (options_.peak_macs_per_second > 0) {
-      summary.mfu = model_.GemmMacsPerStep() * options_.accumulate / meter_.seconds_per_step() /
-                    options_.peak_macs_per_second;
-    }
+    summary.mfu = Mfu(meter_.seconds_per_step());
   }
   if (summary.finished && !options_.out_dir.empty()) model_.Export(options_.out_dir);
   summary.best_held_out = state_.best_held_out;
@@ -315,9 +235,10 @@ void TrainingLoop::Finish(LoopSummary& summary) {
                            {"held_out_loss", *summary.held_out},
                            {"bits_per_byte", OrNull(summary.bits_per_byte)},
                            {"whole_file", true}});
-  progress_.Say(
-      "held-out loss " + Number(*summary.held_out) + " nats per token" +
-      (summary.bits_per_byte ? ", " + Number(*summary.bits_per_byte) + " bits per byte" : ""));
+  progress_.Say("held-out loss " + FormatNumber(*summary.held_out) + " nats per token" +
+                (summary.bits_per_byte
+                     ? ", " + FormatNumber(*summary.bits_per_byte) + " bits per byte"
+                     : ""));
 }
 
 }  // namespace tern

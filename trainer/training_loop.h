@@ -11,6 +11,7 @@
 
 #include "trainer/adamw.h"
 #include "trainer/checkpoint.h"
+#include "trainer/machine.h"
 #include "trainer/progress_line.h"
 #include "trainer/run_directory.h"
 #include "trainer/schedule.h"
@@ -37,7 +38,7 @@ struct LoopOptions {
   double flip_alarm = 0.1;  // share of a layer's ternary weights flipped between two such records
   bool export_checkpoints = true;           // also write `out_dir` at every checkpoint
   std::string out_dir;                      // the exported model; empty: none
-  double peak_macs_per_second = 0;          // of the machine's GEMM; 0: unknown
+  GemmPeak* peak = nullptr;                 // measured anew while training; null: no MFU
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: checkpoint and return
 
   uint64_t rows_per_step() const {
@@ -81,6 +82,8 @@ class TrainingLoop {
   double HeldOutLoss(uint64_t tokens);
   void SavePeriodic();
   void LogStep(double learning_rate, double norm);
+  // Share of the machine's peak at this pace; 0: unknown.
+  double Mfu(double seconds_per_step);
   void LogLayers();
   void RememberCodes();
   void Finish(LoopSummary& summary);
