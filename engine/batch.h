@@ -15,7 +15,7 @@ using TokenId = int32_t;
 //   use             rows            parents   logit_rows
 //   prefill chunk   up to a chunk   empty     none, or the last row
 //   decode          1               empty     that row
-//   verify a tree   nodes           tree      all
+//   verify a tree   nodes           tree      those likely to be accepted, the root among them
 //   hidden states   a text          empty     none
 struct Batch {
   std::span<const TokenId> tokens;  // [n]

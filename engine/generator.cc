@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <numeric>
 #include <utility>
 
 #include "engine/error.h"
@@ -17,6 +16,18 @@ using Clock = std::chrono::steady_clock;
 // Nodes that all drafters together may propose for one step.
 constexpr int32_t kMaxProposed = 512;
 constexpr int32_t kBlock = 64;  // positions of a cache block
+
+// Most drafted rows are never sampled from, so their logits are computed only where the row's
+// chance of acceptance is more than the share of a projection's cost that a row in a larger batch
+// adds. From a core's cache a row costs nearly the same in any batch; from memory, reading the
+// table is most of the cost, whatever the rows.
+constexpr size_t kCachedTableBytes = size_t{8} << 20;
+constexpr float kCachedRowShare = 0.6f, kStreamedRowShare = 0.1f;
+
+float LogitsThreshold(const MatView<const BFloat16>& table) {
+  const bool cached = table.rows * table.cols * sizeof(BFloat16) <= kCachedTableBytes;
+  return cached ? kCachedRowShare : kStreamedRowShare;
+}
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -86,7 +97,9 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       kept_(max_rows_),
       row_tokens_(static_cast<size_t>(max_rows_)),
       row_parents_(static_cast<size_t>(max_rows_)),
-      logit_rows_(static_cast<size_t>(max_rows_)) {
+      logits_at_(static_cast<size_t>(max_rows_)),
+      late_logits_(static_cast<size_t>(model.config.vocab_size)),
+      logits_threshold_(LogitsThreshold(model.OutputEmbedding())) {
   TERN_CHECK(sequence_ == 0) << sequence_;
   if (tokenizer.vocab_size() > model.config.vocab_size) {
     throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
@@ -94,7 +107,7 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
                           ", the model's vocabulary; use the tokenizer that belongs to the model");
   }
   if (tokenizer.eos() >= 0) eos_.push_back(tokenizer.eos());
-  std::iota(logit_rows_.begin(), logit_rows_.end(), 0);
+  logit_rows_.reserve(static_cast<size_t>(max_rows_));
   path_.reserve(static_cast<size_t>(max_rows_));
   tokens_.reserve(static_cast<size_t>(max_context_));
   drafters_.reserve(extra_drafters_.size() + 1);
@@ -275,16 +288,29 @@ void Generator::ProposeDraft() {
 ForwardResult Generator::Verify() {
   row_tokens_[0] = tokens_.back();
   row_parents_[0] = -1;
+  logit_rows_.assign(1, 0);
+  logits_at_[0] = 0;
   for (int32_t i = 0; i < kept_.size(); ++i) {
-    row_tokens_[static_cast<size_t>(i) + 1] = kept_[i].token;
-    row_parents_[static_cast<size_t>(i) + 1] = kept_[i].parent + 1;  // row 0 is the root
+    const size_t row = static_cast<size_t>(i) + 1;
+    row_tokens_[row] = kept_[i].token;
+    row_parents_[row] = kept_[i].parent + 1;  // row 0 is the root
+    const bool likely = kept_[i].score >= logits_threshold_;
+    logits_at_[row] = likely ? static_cast<int32_t>(logit_rows_.size()) : -1;
+    if (likely) logit_rows_.push_back(i + 1);
   }
   const size_t rows = static_cast<size_t>(kept_.size()) + 1;
   Batch batch;
   batch.tokens = std::span<const TokenId>(row_tokens_).first(rows);
   batch.parents = std::span<const int32_t>(row_parents_).first(rows);
-  batch.logit_rows = std::span<const int32_t>(logit_rows_).first(rows);
+  batch.logit_rows = logit_rows_;
   return Forward(model_, batch, cache_, workspace_);
+}
+
+std::span<const float> Generator::LogitsOf(int32_t row, const ForwardResult& verified) {
+  const int32_t at = logits_at_[static_cast<size_t>(row)];
+  if (at >= 0) return verified.logits.RowSpan(static_cast<size_t>(at));
+  RowLogits(model_, verified.hidden.RowSpan(static_cast<size_t>(row)), late_logits_.span());
+  return late_logits_.span();
 }
 
 // Walks down from the root while a child carries exactly the token sampled at its parent's row: the
@@ -295,7 +321,7 @@ void Generator::Accept(const ForwardResult& verified) {
   while (true) {
     const int32_t row = node + 1;
     path_.push_back(row);
-    const TokenId token = Emit(verified.logits.RowSpan(static_cast<size_t>(row)));
+    const TokenId token = Emit(LogitsOf(row, verified));
     if (finish_) break;
     const int32_t child = kept_.Find(node, token);
     if (child < 0) break;

@@ -117,6 +117,7 @@ class Generator {
   void Step();
   void ProposeDraft();
   ForwardResult Verify();
+  std::span<const float> LogitsOf(int32_t row, const ForwardResult& verified);
   void Accept(const ForwardResult& verified);
   TokenId Emit(std::span<const float> logits);
   std::optional<FinishReason> Append(TokenId token);
@@ -150,8 +151,12 @@ class Generator {
   DraftTree proposed_, kept_;
 
   // Rows of the next verification: the root and kept_.
-  std::vector<TokenId> row_tokens_;                       // [max_rows]
-  std::vector<int32_t> row_parents_, logit_rows_, path_;  // [max_rows]
+  std::vector<TokenId> row_tokens_;          // [max_rows]
+  std::vector<int32_t> row_parents_, path_;  // [max_rows]
+  std::vector<int32_t> logit_rows_;          // [<= max_rows] whose logits the pass computes
+  std::vector<int32_t> logits_at_;           // [max_rows] place among them, or -1
+  AlignedBuffer<float> late_logits_;         // [V] of a row that was not among them
+  float logits_threshold_;  // a row whose chance to be accepted is less is not among them
 
   // The current request.
   GenerationOptions options_;

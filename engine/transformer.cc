@@ -284,4 +284,9 @@ ForwardResult Forward(const Model& model, const Batch& batch, KvCache& cache, Wo
   return {hidden, Logits(p, hidden)};
 }
 
+void RowLogits(const Model& model, std::span<const float> hidden, std::span<float> logits) {
+  VocabProjection({hidden.data(), 1, hidden.size()}, model.OutputEmbedding(),
+                  {logits.data(), 1, logits.size()});
+}
+
 }  // namespace tern

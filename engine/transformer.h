@@ -3,6 +3,7 @@
 #define TERN_ENGINE_TRANSFORMER_H_
 
 #include <functional>
+#include <span>
 #include <string_view>
 
 #include "engine/batch.h"
@@ -22,6 +23,9 @@ using Tap = std::function<void(std::string_view name, int32_t layer, MatView<con
 // than the workspace holds, a bad parent, or a sequence without room; the cache is then unchanged.
 ForwardResult Forward(const Model& model, const Batch& batch, KvCache& cache, Workspace& workspace,
                       const Tap* tap = nullptr);
+
+// logits[V] of one row of ForwardResult::hidden, for which Forward was not asked: the same bits.
+void RowLogits(const Model& model, std::span<const float> hidden, std::span<float> logits);
 
 }  // namespace tern
 
