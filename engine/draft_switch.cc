@@ -1,7 +1,6 @@
 #include "engine/draft_switch.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace tern {
 
@@ -44,11 +43,12 @@ double DraftSwitch::plain_tokens_per_second() const {
 }
 
 void DraftSwitch::Decide() {
-  // The slowest step counts as much as the mean of the others: an interruption of one step decides
-  // nothing.
-  const double slowest = *std::max_element(draft_seconds_.begin(), draft_seconds_.end());
-  const double others = std::accumulate(draft_seconds_.begin(), draft_seconds_.end(), -slowest);
-  const double seconds = others * kWindow / (kWindow - 1);
+  // What is far above the median was interrupted (plain steps count by their median, too).
+  std::array<double, kWindow> sorted = draft_seconds_;
+  std::sort(sorted.begin(), sorted.end());
+  const double most = kInterrupted * sorted[kWindow / 2];
+  double seconds = 0.0;
+  for (const double step : sorted) seconds += std::min(step, most);
   draft_speed_ = seconds > 0.0 ? draft_tokens_ / seconds : 0.0;
   const double plain = plain_tokens_per_second();
   if (on_ && draft_speed_ < plain * (1.0 - kMargin)) on_ = false;

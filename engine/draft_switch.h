@@ -9,9 +9,9 @@ namespace tern {
 
 // Compares the tokens per second of steps that drafted with those of plain steps, both measured in
 // this process. Single steps are noisy (another program, a page fault), so plain steps count by the
-// median of the latest, drafting steps by sums over windows with the slowest step left out, and a
-// window decides only by a clear margin. Fed with durations, it reads no clock itself: tests replay
-// any machine.
+// median of the latest, drafting steps by sums over windows, no step more than kInterrupted
+// medians, and a window decides only by a clear margin. Fed with durations, it reads no clock
+// itself: tests replay any machine.
 class DraftSwitch {
  public:
   // A new text, which may be easier or harder to draft: on again. What plain steps cost here is
@@ -31,9 +31,10 @@ class DraftSwitch {
   static constexpr int32_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
   static constexpr int32_t kPlainInterval = 64;  // while on, one step in this many is plain
   static constexpr int32_t kProbeInterval =
-      64;                                  // while off, one step in this many drafts: under 2%
-  static constexpr int32_t kWindow = 8;    // drafting steps that decide
-  static constexpr double kMargin = 0.03;  // of speed, for a change of state
+      64;                                      // while off, one step in this many drafts: under 2%
+  static constexpr int32_t kWindow = 8;        // drafting steps that decide
+  static constexpr double kInterrupted = 2.0;  // medians of a window
+  static constexpr double kMargin = 0.03;      // of speed, for a change of state
 
  private:
   void Decide();

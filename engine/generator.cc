@@ -17,14 +17,13 @@ using Clock = std::chrono::steady_clock;
 constexpr int32_t kMaxProposed = 512;
 constexpr int32_t kBlock = 64;  // positions of a cache block
 
-// Most drafted rows are never sampled from, so their logits are computed only where the row's
-// chance of acceptance is more than the share of a projection's cost that a row in a larger batch
-// adds. From a core's cache a row costs nearly the same in any batch; from memory, reading the
-// table is most of the cost, whatever the rows.
+// What a further row of a product adds to the cost of one row: from a core's cache nearly as much;
+// from memory, reading the weights is most of the cost, whatever the rows. The vocabulary's table
+// stands for the model, of which it is a good part.
 constexpr size_t kCachedTableBytes = size_t{8} << 20;
 constexpr float kCachedRowShare = 0.6f, kStreamedRowShare = 0.1f;
 
-float LogitsThreshold(const MatView<const BFloat16>& table) {
+float RowShare(const MatView<const BFloat16>& table) {
   const bool cached = table.rows * table.cols * sizeof(BFloat16) <= kCachedTableBytes;
   return cached ? kCachedRowShare : kStreamedRowShare;
 }
@@ -93,13 +92,14 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       custom_planner_(std::move(planner)),
       best_first_(kMaxProposed),
       static_tree_(max_rows_),
+      row_cost_(RowShare(model.OutputEmbedding())),
       proposed_(kMaxProposed),
       kept_(max_rows_),
       row_tokens_(static_cast<size_t>(max_rows_)),
       row_parents_(static_cast<size_t>(max_rows_)),
       logits_at_(static_cast<size_t>(max_rows_)),
       late_logits_(static_cast<size_t>(model.config.vocab_size)),
-      logits_threshold_(LogitsThreshold(model.OutputEmbedding())) {
+      logits_threshold_(RowShare(model.OutputEmbedding())) {
   TERN_CHECK(sequence_ == 0) << sequence_;
   if (tokenizer.vocab_size() > model.config.vocab_size) {
     throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
@@ -252,7 +252,10 @@ void Generator::Step() {
   const Clock::time_point start = Clock::now();
   const size_t before = tokens_.size();
   ProposeDraft();
-  Accept(Verify());
+  const Clock::time_point verify_start = Clock::now();
+  const ForwardResult verified = Verify();
+  row_cost_.Report(kept_.size() + 1, SecondsSince(verify_start));
+  Accept(verified);
   const int32_t emitted = static_cast<int32_t>(tokens_.size() - before);
   Timings& timings = result_.timings;
   ++timings.steps;
@@ -278,6 +281,7 @@ void Generator::ProposeDraft() {
   const int32_t rows = std::min(options_.max_rows, max_context_ - cache_.Length(sequence_));
   proposed_.Clear();
   for (Drafter* drafter : drafters_) drafter->Propose({tokens_, hidden_, max_depth}, proposed_);
+  best_first_.SetRowCost(row_cost_.share());
   planner_->Plan(proposed_, rows, kept_);
   TERN_CHECK(kept_.size() < rows) << kept_.size() + 1 << " rows planned, expected at most " << rows;
   for (const DraftNode& node : kept_.nodes()) {

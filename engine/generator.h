@@ -20,6 +20,7 @@
 #include "engine/model.h"
 #include "engine/ngram_drafter.h"
 #include "engine/planner.h"
+#include "engine/row_cost.h"
 #include "engine/sampler.h"
 #include "engine/stats.h"
 #include "engine/text_stream.h"
@@ -145,6 +146,7 @@ class Generator {
   ChainPlanner chain_;
   StaticTreePlanner static_tree_;
   DraftSwitch switch_;
+  RowCost row_cost_;
   std::vector<Drafter*> drafters_;  // of the current request; empty = plain decoding
   Planner* planner_ = nullptr;
   bool may_switch_off_ = false;
@@ -156,7 +158,7 @@ class Generator {
   std::vector<int32_t> logit_rows_;          // [<= max_rows] whose logits the pass computes
   std::vector<int32_t> logits_at_;           // [max_rows] place among them, or -1
   AlignedBuffer<float> late_logits_;         // [V] of a row that was not among them
-  float logits_threshold_;  // a row whose chance to be accepted is less is not among them
+  float logits_threshold_;                   // a drafted row of a lower score is not among them
 
   // The current request.
   GenerationOptions options_;

@@ -17,13 +17,16 @@ class Planner {
   virtual void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) = 0;
 };
 
-// The nodes with the best scores, whatever a row costs.
+// The nodes with the best scores, as long as each raises the tokens expected per unit of time.
 class BestFirstPlanner : public Planner {
  public:
   explicit BestFirstPlanner(int32_t capacity);
+  // Cost of a further row as a share of a step of one row; 0 (the default) keeps all that fit.
+  void SetRowCost(double share) { row_cost_ = share; }
   void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) override;
 
  private:
+  double row_cost_ = 0.0;
   std::vector<int32_t> order_, placed_;  // [capacity]
 };
 

@@ -6,6 +6,8 @@
 
 #include "engine/draft_switch.h"
 #include "engine/ngram_drafter.h"
+#include "engine/planner.h"
+#include "engine/row_cost.h"
 
 namespace tern {
 namespace {
@@ -126,6 +128,47 @@ TEST(DraftSwitch, EveryTextBeginsOn) {
   draft_switch.BeginText();
   EXPECT_TRUE(draft_switch.on());
   EXPECT_TRUE(draft_switch.ShouldDraft());  // what plain steps cost is known
+}
+
+TEST(RowCost, MeasuresByMediansWithinBounds) {
+  RowCost cost(0.3);
+  EXPECT_EQ(cost.share(), 0.3);
+  cost.Report(8, 5.0);  // nothing to compare with yet
+  EXPECT_EQ(cost.share(), 0.3);
+  for (int i = 0; i < 20; ++i) {
+    cost.Report(1, i % 5 == 0 ? 90.0 : 2.0);
+    cost.Report(5, i % 5 == 0 ? 70.0 : 4.0);
+  }
+  EXPECT_NEAR(cost.share(), (4.0 - 2.0) / 4 / 2.0, 1e-12);
+  for (int i = 0; i < 20; ++i) cost.Report(3, 0.1);
+  EXPECT_EQ(cost.share(), RowCost::kLeast);
+  for (int i = 0; i < 20; ++i) cost.Report(2, 100.0);
+  EXPECT_EQ(cost.share(), RowCost::kMost);
+  for (int i = 0; i < RowCost::kStale; ++i) cost.Report(1, 2.0);
+  EXPECT_EQ(cost.share(), RowCost::kMost / 2);
+  cost.Report(2, 100.0);
+  EXPECT_EQ(cost.share(), RowCost::kMost);
+}
+
+TEST(BestFirstPlanner, KeepsNodesThatRaiseTheSpeed) {
+  DraftTree proposed(16), kept(16);
+  int32_t parent = -1;
+  for (const float score : {0.9f, 0.6f, 0.5f, 0.1f}) parent = proposed.Add(parent, 1, score);
+  proposed.Add(-1, 2, 0.05f);
+  BestFirstPlanner planner(16);
+  planner.Plan(proposed, 16, kept);
+  EXPECT_EQ(kept.size(), 5);
+  // At a share of 0.5: tokens per time are 1.9 / 1.5 = 1.27 with one node, 2.5 / 2 = 1.25 with two.
+  planner.SetRowCost(0.5);
+  planner.Plan(proposed, 16, kept);
+  EXPECT_EQ(kept.size(), 1);
+  // At 0.3: 1.9 / 1.3 = 1.46, 2.5 / 1.6 = 1.56, 3 / 1.9 = 1.58, 3.1 / 2.2 = 1.41.
+  planner.SetRowCost(0.3);
+  planner.Plan(proposed, 16, kept);
+  EXPECT_EQ(kept.size(), 3);
+  planner.SetRowCost(1.0);
+  planner.Plan(proposed, 16, kept);
+  EXPECT_EQ(kept.size(), 0);
 }
 
 }  // namespace
