@@ -2,11 +2,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 
 #include "engine/atomic_file.h"
@@ -101,6 +104,16 @@ void PrintJson(const Tokenizer& tokenizer, const GenerationOptions& options,
   std::cout << json.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
 }
 
+// Text as it comes. Throws where stdout does not take it: a full disk ends the work at once.
+void PrintPiece(std::string_view piece) {
+  if (std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() &&
+      std::fflush(stdout) == 0) {
+    return;
+  }
+  throw std::runtime_error("stdout: cannot write the text: " + std::string(std::strerror(errno)) +
+                           "; free some space or write elsewhere");
+}
+
 void PrintSummary(const GenerationResult& result) {
   const Timings& t = result.timings;
   std::fprintf(stderr, "%d prompt tokens at %.1f/s, %zu tokens at %.1f/s (%s), draft %s",
@@ -144,12 +157,8 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
     PrintJson(*tokenizer, generation, generator.Generate(ids, generation));
     return;
   }
-  const GenerationResult result = generator.Generate(ids, generation, [](std::string_view piece) {
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-  });
-  std::fputc('\n', stdout);
-  std::fflush(stdout);
+  const GenerationResult result = generator.Generate(ids, generation, PrintPiece);
+  PrintPiece("\n");
   PrintSummary(result);
 }
 

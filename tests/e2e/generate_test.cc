@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "kernels/dispatch.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/run_program.h"
 #include "tests/support/tiny_model.h"
@@ -106,6 +107,45 @@ TEST_F(GenerateTest, StreamsTheTextAndSumsUpOnStderr) {
   EXPECT_NE(result.err.find("tokens at"), std::string::npos);
 }
 
+TEST_F(GenerateTest, OptionsAtTheirEdges) {
+  const std::vector<std::string> base = {"--prompt", "the cat", "--ignore-eos", "--max-tokens"};
+  const auto ids = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return Json(more)["token_ids"];
+  };
+  const json greedy = ids({"12"});
+  EXPECT_EQ(ids({"1"}).size(), 1u);
+  EXPECT_EQ(ids({"12", "--temperature", "100", "--top-k", "1"}), greedy);
+  EXPECT_EQ(ids({"12", "--temperature", "1", "--min-p", "1"}), greedy);
+  EXPECT_EQ(ids({"12", "--temperature", "1", "--top-p", "1e-30"}), greedy);
+  EXPECT_EQ(ids({"12", "--temperature", "1", "--top-k", "100000"}),
+            ids({"12", "--temperature", "1", "--top-p", "1"}));
+  EXPECT_EQ(ids({"12", "--threads", "64"}), greedy);
+  EXPECT_EQ(ids({"2000000000"}).size(),
+            512u - Json({"--prompt", "the cat", "--max-tokens", "1"})["usage"]["prompt_tokens"]
+                       .get<size_t>());
+  for (const char* temperature : {"1e-9", "1e9", "-1", "nan", "inf"}) {
+    ExpectFailure({"--prompt", "a", "--temperature", temperature}, 2, "temperature");
+  }
+  ExpectFailure({"--prompt", "a", "--top-p", "0"}, 2, "top_p is 0");
+  ExpectFailure({"--prompt", "a", "--min-p", "1.1"}, 2, "min_p is 1.1");
+  ExpectFailure({"--prompt", "a", "--top-k", "-1"}, 2, "top_k is -1");
+  ExpectFailure({"--prompt", "a", "--max-tokens", "0"}, 2, "max_tokens is 0");
+  ExpectFailure({"--prompt", "a", "--max-tokens", "99999999999"}, 2, "--max-tokens");
+  ExpectFailure({"--prompt", "a", "--stop", ""}, 2, "stop has an empty string");
+}
+
+TEST_F(GenerateTest, RunsOnEveryInstructionSetOfTheMachine) {
+  for (const std::string& target : SupportedTargets()) {
+    EXPECT_EQ(Json({"--prompt", "the cat", "--max-tokens", "9", "--ignore-eos", "--max-isa",
+                    target})["token_ids"]
+                  .size(),
+              9u)
+        << target;
+  }
+  ExpectFailure({"--prompt", "a", "--max-isa", "mmx"}, 2, "mmx");
+}
+
 TEST_F(GenerateTest, BadInputIsOneLine) {
   ExpectFailure({}, 1, "prompt is empty");  // standard input is empty
   ExpectFailure({"--prompt", ""}, 1, "prompt is empty");
@@ -119,6 +159,8 @@ TEST_F(GenerateTest, BadInputIsOneLine) {
   ExpectFailure({"--prompt", "a", "--prompt-file", "b"}, 2, "excludes");
   const ProgramResult full = Tern({"--prompt", "a", "--max-tokens", "5"}, "/dev/full");
   EXPECT_EQ(full.status, 1);
+  EXPECT_EQ(full.ErrorLines(), 1) << full.err;
+  EXPECT_NE(full.err.find("stdout"), std::string::npos) << full.err;
   WriteModel(256);
   ExpectFailure({"--prompt", "a"}, 1, "tokenizer has 340 pieces, expected at most 256");
   std::filesystem::remove(model_ + "/tokenizer.model");
