@@ -189,8 +189,28 @@ TEST_F(CliTest, WrongMagicShapeAndDtype) {
   ExpectFailure(GenerateWithConfig("num_hidden_layers", 0), {"num_hidden_layers"});
   ExpectFailure(GenerateWithConfig("hidden_size", -64), {"hidden_size"});
   ExpectFailure(GenerateWithConfig("hidden_size", "wide"), {"hidden_size"});
+  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                          "num_attention_heads", "max_position_embeddings"}) {
+    for (const nlohmann::json& value :
+         {nlohmann::json(-1), nlohmann::json(1e300), nlohmann::json(uint64_t{1} << 63),
+          nlohmann::json(2147483647), nlohmann::json(nullptr), nlohmann::json::array()}) {
+      ExpectFailure(GenerateWithConfig(key, value), {"config.json", key, "expected", "got"});
+    }
+  }
+  ExpectFailure(GenerateWithConfig("rms_norm_eps", -1.0), {"rms_norm_eps"});
+  ExpectFailure(GenerateWithConfig("rope_theta", "far"), {"rope_theta"});
+  ExpectFailure(GenerateWithConfig("eos_token_id", 340), {"eos_token_id"});
   ExpectFailure(GenerateWithConfig("hidden_act", "silu"), {"hidden_act"});
   ExpectFailure(GenerateWithConfig("model_type", "llama"), {"model_type"});
+}
+
+TEST_F(CliTest, FilesOfOtherThings) {
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.model"}) {
+    for (const std::string& other : {std::string("[]"), std::string("{}"), std::string(4096, '\0'),
+                                     std::string(4096, '\xff'), std::string("GGUF\3\0\0\0", 8)}) {
+      ExpectFailure(GenerateDamaged(name, [&](std::string& content) { content = other; }), {name});
+    }
+  }
 }
 
 TEST_F(CliTest, BadPrompts) {
