@@ -5,6 +5,7 @@
 #define TERN_KERNELS_ALIGNED_BUFFER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>

@@ -72,8 +72,12 @@ Prepared Prepare(const MatView<const T>& a, Transpose ta, const MatView<const T>
     sum.append_sum(1.0f);
     attributes.set_post_ops(sum);
   }
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::matmul::primitive_desc description(CpuEngine(), a_desc, b_desc, c_desc, attributes);
+#else
   const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a_desc, b_desc, c_desc),
                                                  attributes, CpuEngine());
+#endif
   Prepared prepared{dnnl::matmul(description),
                     memory(a_desc, CpuEngine(), nullptr),
                     memory(b_desc, CpuEngine(), nullptr),
