@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/atomic_file.h"
+#include "engine/config.h"
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/tokenizer.h"
@@ -46,7 +47,7 @@ bool IsTokenizerFile(const std::string& name) {
          name == "added_tokens.json" || name == "generation_config.json";
 }
 
-// The tokenizer's special ids go into the config, its files into the output.
+// The tokenizer's special ids go into the config.
 void AdoptTokenizer(const PretrainOptions& options, uint64_t expected_hash, ModelConfig& config) {
   if (options.tokenizer.empty()) return;
   const std::string path = TokenizerModelPath(options.tokenizer);
@@ -59,8 +60,14 @@ void AdoptTokenizer(const PretrainOptions& options, uint64_t expected_hash, Mode
   const std::unique_ptr<Tokenizer> tokenizer = LoadSentencePiece(path);
   config.bos_token_id = tokenizer->bos();
   if (tokenizer->eos() >= 0) config.eos_token_ids = {tokenizer->eos()};
+}
+
+// Its files go into the output.
+void CopyTokenizer(const PretrainOptions& options) {
+  if (options.tokenizer.empty()) return;
   fs::create_directories(options.out);
-  WriteFileAtomically(options.out + "/tokenizer.model", model);
+  WriteFileAtomically(options.out + "/tokenizer.model",
+                      ReadFile(TokenizerModelPath(options.tokenizer)));
   if (!fs::is_directory(options.tokenizer)) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(options.tokenizer)) {
     const std::string name = entry.path().filename().string();
@@ -198,25 +205,33 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   ModelConfig config = ResolveConfig(options, data.vocab_size());
   LoopOptions loop = ResolveLoop(options, config);
   const std::string run = options.run.empty() ? options.out + "/run" : options.run;
+  AdoptTokenizer(options, data.tokenizer_hash(), config);
+  const auto require_checkpoint = [&](bool there) {
+    if (options.must_resume && !there)
+      throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
+  };
+  const bool is_new = !fs::exists(run);
+  require_checkpoint(!is_new);
+  if (is_new && !options.init.empty()) ReadModelConfig(options.init);  // throws
+  // Until here nothing was written: what was wrong so far leaves no trace.
   RunDirectory directory(run);
   if (options.restart) directory.Clear();
-  AdoptTokenizer(options, data.tokenizer_hash(), config);
+  require_checkpoint(directory.Newest().has_value());
+  CopyTokenizer(options);
 
   const BackboneOptions backbone_options = ResolveBackbone(options);
   GemmPeak peak(backbone_options.bfloat16);
   loop.peak = &peak;
   loop.stop = &g_stop;
-  AnnounceRun(config, data, loop);
   Backbone backbone(config, backbone_options);
   BackboneTrainable model(backbone);
   TrainingLoop trainer(model, data, valid.get(), loop, directory,
                        RecordOptions(options, config, loop, data, common.seed));
   if (!trainer.Resume(options.leniency)) {
-    if (options.must_resume)
-      throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
     backbone.Initialise(common.seed);
     if (!options.init.empty()) ImportMasters(options.init, backbone);
   }
+  AnnounceRun(config, data, loop);
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);
   PrintSummary(trainer.Run(), options, config, common.json);

@@ -19,7 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kWarmUpSteps = 2;
+constexpr int kWarmUpSteps = 1;                    // touches the memory and makes the GEMMs
 constexpr double kStateBytes = 4 * sizeof(float);  // per parameter: master, gradient, m, v
 constexpr double kHeadroom = 0.9;                  // share of the free memory that a run may take
 
@@ -52,7 +52,6 @@ class Subject {
           static_cast<int32_t>(Mix64(request.seed, i) % static_cast<uint64_t>(config_.vocab_size));
     }
   }
-  double workspace_bytes() const { return static_cast<double>(backbone_->workspace_bytes()); }
   double macs() const { return backbone_->GemmMacsPerStep(); }
   double parameters() { return static_cast<double>(backbone_->parameters().size()); }
   void Gradients() { backbone_->ForwardBackward(tokens_, 1.0f / static_cast<float>(accumulate_)); }
@@ -77,20 +76,47 @@ class Subject {
   std::vector<int32_t> tokens_;
 };
 
+ModelConfig WithLayers(ModelConfig config, int32_t layers) {
+  config.num_hidden_layers = layers;
+  return config;
+}
+
 double StateBytes(const ModelConfig& config, int32_t layers) {
-  ModelConfig part = config;
-  part.num_hidden_layers = layers;
-  return CountParameters(part) * kStateBytes;
+  return CountParameters(WithLayers(config, layers)) * kStateBytes;
+}
+
+// Of activations and weights in GEMM form. Nothing is computed, so hardly any of the memory is
+// touched.
+double WorkspaceBytes(const BenchmarkRequest& request, int32_t layers) {
+  return static_cast<double>(
+      Backbone(WithLayers(request.config, layers), request.backbone).workspace_bytes());
+}
+
+void RequireRoom(double needed, const BenchmarkResult& result) {
+  if (needed <= kHeadroom * result.available_bytes) return;
+  const auto megabytes = [](double bytes) {
+    return std::to_string(static_cast<long long>(bytes / 1048576)) + " MB";
+  };
+  throw Unsupported("not even two layers fit in memory: they need " + megabytes(needed) + ", " +
+                    megabytes(result.available_bytes) +
+                    " are available; take a smaller --size, --batch or --sequence");
 }
 
 // Two layers against one: the difference is a layer, what remains is the embedding and the loss.
 void Compose(const BenchmarkRequest& request, BenchmarkResult& result, double layers) {
-  Subject two(request, 2);
-  const double two_seconds = MedianSeconds(request.timed_steps, [&] { two.Gradients(); });
-  const double update_seconds = MedianSeconds(request.timed_steps, [&] { two.Update(); });
-  const double two_parameters = two.parameters(), two_macs = two.macs();
-  Subject one(request, 1);
-  const double one_seconds = MedianSeconds(request.timed_steps, [&] { one.Gradients(); });
+  double one_seconds, two_seconds, update_seconds, one_macs, two_macs, two_parameters;
+  {  // one after the other: both together may not fit
+    Subject one(request, 1);
+    one_macs = one.macs();
+    one_seconds = MedianSeconds(request.timed_steps, [&] { one.Gradients(); });
+  }
+  {
+    Subject two(request, 2);
+    two_macs = two.macs();
+    two_parameters = two.parameters();
+    two_seconds = MedianSeconds(request.timed_steps, [&] { two.Gradients(); });
+    update_seconds = MedianSeconds(request.timed_steps, [&] { two.Update(); });
+  }
   result.composed = true;
   result.layer_seconds = std::max(0.0, two_seconds - one_seconds);
   result.embedding_and_loss_seconds = std::max(0.0, one_seconds - result.layer_seconds);
@@ -99,7 +125,7 @@ void Compose(const BenchmarkRequest& request, BenchmarkResult& result, double la
       request.accumulate * (result.embedding_and_loss_seconds + layers * result.layer_seconds) +
       result.optimiser_seconds;
   result.gemm_macs_per_step =
-      request.accumulate * (one.macs() + (layers - 1) * (two_macs - one.macs()));
+      request.accumulate * (one_macs + (layers - 1) * (two_macs - one_macs));
 }
 
 }  // namespace
@@ -110,19 +136,12 @@ BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
   result.parameters = CountParameters(request.config);
   result.available_bytes = static_cast<double>(AvailableMemoryBytes());
   const double room = kHeadroom * result.available_bytes;
-  if (StateBytes(request.config, 2) > room) {
-    throw Unsupported("not even two layers fit in memory: they need " +
-                      std::to_string(static_cast<long long>(StateBytes(request.config, 2) / 1e6)) +
-                      " MB, " +
-                      std::to_string(static_cast<long long>(result.available_bytes / 1e6)) +
-                      " MB are available; take a smaller --size or --batch");
-  }
-  {
-    const double one = Subject(request, 1).workspace_bytes(),
-                 two = Subject(request, 2).workspace_bytes();
-    result.memory_bytes = StateBytes(request.config, layers) + one + (layers - 1) * (two - one);
-  }
+  const double two_state = StateBytes(request.config, 2);
+  RequireRoom(two_state, result);  // before anything is allocated
+  const double one = WorkspaceBytes(request, 1), two = WorkspaceBytes(request, 2);
+  result.memory_bytes = StateBytes(request.config, layers) + one + (layers - 1) * (two - one);
   if (request.always_compose || result.memory_bytes > room) {
+    RequireRoom(two_state + two, result);
     Compose(request, result, layers);
   } else {
     Subject whole(request, layers);

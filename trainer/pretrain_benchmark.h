@@ -14,7 +14,7 @@ struct BenchmarkRequest {
   BackboneOptions backbone;
   int32_t accumulate = 1;
   uint64_t seed = 0;
-  int32_t timed_steps = 5;      // the median of these counts, after two to warm up
+  int32_t timed_steps = 5;      // the median of these counts, after one to warm up
   bool always_compose = false;  // compose even where the model fits
 };
 

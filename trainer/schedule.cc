@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <string>
+#include <sstream>
 
 #include "engine/error.h"
 
@@ -12,8 +12,9 @@ namespace {
 
 void CheckRange(const char* name, double value, double low, double high) {
   if (value >= low && value <= high) return;
-  throw InvalidArgument(std::string(name) + " is " + std::to_string(value) + ", expected " +
-                        std::to_string(low) + " to " + std::to_string(high));
+  std::ostringstream text;
+  text << name << " is " << value << ", expected " << low << " to " << high;
+  throw InvalidArgument(text.str());
 }
 
 // From `from` to `to` as `share` goes from 0 to 1.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "engine/error.h"
 
@@ -28,8 +29,9 @@ StepVerdict Judge(const StabilityOptions& options, double loss, double gradient_
 void Validate(const StabilityOptions& options) {
   const auto check = [](const char* name, bool ok, double value, const char* range) {
     if (!ok) {
-      throw InvalidArgument(std::string(name) + " is " + std::to_string(value) + ", expected " +
-                            range);
+      std::ostringstream text;
+      text << name << " is " << value << ", expected " << range;
+      throw InvalidArgument(text.str());
     }
   };
   check("--spike-sigmas", options.sigmas > 0, options.sigmas, "above 0");
