@@ -78,7 +78,11 @@ TEST_F(TokenizeTest, AnyFileRoundTrips) {
        {std::string("The cat sat.\n<|endoftext|>\nThe dog ran.\n\nHome.\n<|endoftext|>\n"),
         std::string("no end of line"),
         std::string("<|endoftext|>\n\n<|endoftext|>\n<|endoftext|>\n\xff last\n"),
-        std::string("a\n<|endoftext|> not a separator\n"), noise}) {
+        std::string("a\n<|endoftext|> not a separator\n"), noise,
+        std::string("The cat.\r\n\r\n<|endoftext|>\r\nThe dog.\r\n<|endoftext|>\nA \r mat\r\n"),
+        std::string("\0The cat\0\0 sat\n<|endoftext|>\n\0", 30),
+        std::string(
+            "\xef\xbb\xbfThe\xc0\xaf \xed\xa0\x80 \xf5\x80 \xe2\x96\x81 <s> </s> <unk>  \t \n")}) {
     const ProgramResult packed = Pack({dir_.Write("text", text)});
     ASSERT_EQ(packed.status, 0) << packed.err;
     EXPECT_EQ(Unpack(), text);
@@ -87,6 +91,15 @@ TEST_F(TokenizeTest, AnyFileRoundTrips) {
               0);
     EXPECT_EQ(ReadFile(dir_ / "back"), text);
   }
+}
+
+TEST_F(TokenizeTest, AHugeLineRoundTrips) {
+  std::string text;
+  while (text.size() < 600000) text += "The cat sat on a mat. ";
+  text += std::string(100000, 'x');  // and a word without an end
+  const ProgramResult packed = Pack({dir_.Write("text", text)});
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_TRUE(Unpack() == text);
 }
 
 TEST_F(TokenizeTest, DocumentsStandBetweenBosAndEos) {
