@@ -59,16 +59,22 @@ void TypedTrainingPass<E>::BackwardLinear(const AlignedBuffer<E>& weights,
   size_t outputs = 0;
   const size_t inputs = state_.slices[slices[0]].cols;
   for (size_t slice : slices) outputs += state_.slices[slice].rows;
-  const MatView<const E> grad = std::as_const(product_grad_).View(sizes_.rows, outputs);
-  DenseMatmul(grad, Transpose::kNo, weights.View(outputs, inputs), Transpose::kNo, 0.0f,
-              input_grad_.View(sizes_.rows, inputs));
-  ParallelFor(sizes_.rows, kRowChunk, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      WidenCodes(input.codes.data() + r * PadK(inputs), inputs, codes_.data() + r * inputs);
-    }
-  });
-  DenseMatmul(grad, Transpose::kYes, std::as_const(codes_).View(sizes_.rows, inputs),
-              Transpose::kNo, 0.0f, weight_grad_.View(outputs, inputs));
+  const MatView<const E> grads = std::as_const(product_grad_).View(sizes_.rows, outputs);
+  const MatView<float> input_grads = input_grad_.View(sizes_.rows, inputs);
+  for (size_t begin = 0; begin < sizes_.rows; begin += kGradRows) {
+    const size_t count = std::min(kGradRows, sizes_.rows - begin);
+    const MatView<const E> grad = grads.Rows(begin, count);
+    DenseMatmul(grad, Transpose::kNo, weights.View(outputs, inputs), Transpose::kNo, 0.0f,
+                input_grads.Rows(begin, count));
+    ParallelFor(count, kRowChunk, [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        WidenCodes(input.codes.data() + (begin + r) * PadK(inputs), inputs,
+                   codes_.data() + r * inputs);
+      }
+    });
+    DenseMatmul(grad, Transpose::kYes, std::as_const(codes_).View(count, inputs), Transpose::kNo,
+                begin == 0 ? 0.0f : 1.0f, weight_grad_.View(outputs, inputs));
+  }
   size_t first = 0;
   for (size_t slice : slices) {
     const MatView<float> master = state_.Gradient(slice);

@@ -100,7 +100,7 @@ TypedTrainingPass<E>::TypedTrainingPass(BackboneState& state)
   error_sums_.resize(s.layers * ((s.rows + kRowChunk - 1) / kRowChunk));
   stream_grad_ = Allocate<float>(s.rows * s.d);
   qkv_grad_ = Allocate<float>(s.rows * s.qkv_width);
-  codes_ = Allocate<E>(s.rows * wide);
+  codes_ = Allocate<E>(std::min(kGradRows, s.rows) * wide);
   product_grad_ = Allocate<E>(s.rows * widest);
   input_grad_ = Allocate<float>(s.rows * wide);
   attention_grad_ = Allocate<float>(s.rows * s.d);

@@ -161,6 +161,8 @@ class TypedTrainingPass final : public TrainingPass {
 // stays in the L2 cache: 64 rows of the default model's widest step take 64 * 1536 * 4 bytes = 384
 // KiB.
 inline constexpr size_t kRowChunk = 64;
+// Rows of a linear's gradient at a time: both its GEMMs read them while they are in the cache.
+inline constexpr size_t kGradRows = 512;
 // Rows whose gain gradients are summed before they are combined in block order: sums do not depend
 // on the thread count.
 inline constexpr size_t kGainBlock = 128;
