@@ -76,6 +76,22 @@ void TernaryMatmul(MatView<const int8_t> weights, float w_scale, const Quantized
   }
 }
 
+int UnpackInt8(const Int8Matrix& packed, size_t row, size_t column) {
+  const size_t line = row / 16 * (PadK(packed.cols) / 4) + column / 4;
+  return packed.data[line * 64 + row % 16 * 4 + column % 4] - 128;
+}
+
+void Int8Matmul(MatView<const int8_t> weights, std::span<const float> scales,
+                const QuantizedRows& x, MatView<float> y) {
+  for (size_t i = 0; i < x.n(); ++i) {
+    for (size_t r = 0; r < weights.rows; ++r) {
+      int64_t dot = 0;
+      for (size_t c = 0; c < weights.cols; ++c) dot += weights.Row(r)[c] * x.codes.Row(i)[c];
+      y.Row(i)[r] = static_cast<float>(dot) * (x.scales[i] * scales[r]);
+    }
+  }
+}
+
 void ApplyRope(double theta, size_t head_dim, std::span<const int32_t> positions,
                MatView<const float> x, MatView<double> y) {
   const size_t half = head_dim / 2;

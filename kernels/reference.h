@@ -8,6 +8,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/bfloat16.h"
+#include "kernels/int8_pack.h"
 #include "kernels/mat_view.h"
 #include "kernels/quantize.h"
 #include "kernels/ternary_pack.h"
@@ -31,6 +32,13 @@ float TernarizeAbsMean(MatView<const float> weights, MatView<int8_t> out);
 // Exact: y = float(dot) * (x.scales[i] * w_scale), for unpacked weights [rows, K].
 void TernaryMatmul(MatView<const int8_t> weights, float w_scale, const QuantizedRows& x,
                    MatView<float> y);
+
+// The value of the code at (row, column) of a packed matrix, read off the picture in int8_pack.h.
+int UnpackInt8(const Int8Matrix& packed, size_t row, size_t column);
+
+// Exact: y = float(dot) * (x.scales[i] * scales[r]), for codes [rows, K].
+void Int8Matmul(MatView<const int8_t> weights, std::span<const float> scales,
+                const QuantizedRows& x, MatView<float> y);
 
 void ApplyRope(double theta, size_t head_dim, std::span<const int32_t> positions,
                MatView<const float> x, MatView<double> y);

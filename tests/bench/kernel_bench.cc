@@ -1,11 +1,14 @@
 // Times the kernels that a forward pass spends its time in, and prints one JSON object per line.
 //   kernel_bench                  the usual shapes
 //   kernel_bench small            the ternary products of small models, 1 to 16 rows
-//   kernel_bench M K N [TARGET]   one ternary product: M rows, K inputs, N outputs, under a target
+//   kernel_bench draft            what a step with draft heads computes, beside its bf16
+//   equivalents kernel_bench M K N [TARGET]   one ternary product: M rows, K inputs, N outputs,
+//   under a target
 //                                 cap
 // Times are the best of many runs on warm caches: bounds of what the code can do, not of a decode
 // step, whose weights come from memory.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -15,8 +18,11 @@
 
 #include "kernels/attention.h"
 #include "kernels/dispatch.h"
+#include "kernels/int8_matmul.h"
 #include "kernels/parallel.h"
+#include "kernels/sum_exp.h"
 #include "kernels/ternary_matmul.h"
+#include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
 
 namespace tern {
@@ -74,6 +80,37 @@ void BenchVocab(size_t m, size_t k, size_t n) {
   Print("vocab_projection", m, k, n, static_cast<double>(m * k * n), seconds);
 }
 
+void BenchInt8(size_t m, size_t k, size_t n) {
+  const AlignedBuffer<BFloat16> weights = AlignedBuffer<BFloat16>::Zeroed(n * k);
+  const Int8Matrix packed = PackInt8(weights.View(n, k));
+  AlignedBuffer<int8_t> codes = AlignedBuffer<int8_t>::Zeroed(m * PadK(k));
+  AlignedBuffer<float> scales = AlignedBuffer<float>::Zeroed(m), y(m * n);
+  AlignedBuffer<int32_t> sums = AlignedBuffer<int32_t>::Zeroed(m);
+  const QuantizedRows x = {codes.View(m, PadK(k)), scales.span(), sums.span()};
+  const double seconds = BestSeconds([&] { Int8Matmul(packed, x, y.View(m, n)); });
+  Print("int8_matmul", m, k, n, static_cast<double>(m * k * n), seconds);
+}
+
+// The 8 largest of m rows of n logits, and the normaliser of each row.
+void BenchTopK(size_t m, size_t n) {
+  AlignedBuffer<float> logits(m * n);
+  uint32_t state = 1;
+  for (float& value : logits.span()) {
+    state = state * 1664525 + 1013904223;
+    value = static_cast<float>(state >> 8) * 0x1p-20f;
+  }
+  std::array<ScoredIndex, 8> best;
+  const double top = BestSeconds([&] {
+    for (size_t r = 0; r < m; ++r) TopK(logits.View(m, n).RowSpan(r), best);
+  });
+  Print("top_8", m, 1, n, static_cast<double>(m * n), top);
+  float sum = 0.0f;
+  const double exps = BestSeconds([&] {
+    for (size_t r = 0; r < m; ++r) sum += SumExpMinus(logits.View(m, n).RowSpan(r), 16.0f);
+  });
+  Print("sum_exp", m, 1, n, static_cast<double>(m * n), exps);
+}
+
 // m rows that see k positions; n = width of the query row.
 void BenchAttention(size_t m, size_t length, size_t heads, size_t kv_heads, size_t head_dim) {
   const size_t blocks = length / kKvBlock + 1, width = heads * head_dim;
@@ -107,6 +144,14 @@ int Run(int argc, char** argv) {
     for (const auto& [k, n] : {std::pair<size_t, size_t>{192, 512}, {256, 256}, {256, 768}}) {
       for (size_t m = 1; m <= 16; ++m) BenchTernary(m, k, n);
     }
+    return 0;
+  }
+  if (argc == 2 && argv[1] == std::string("draft")) {
+    for (const size_t n : {256u, 1024u, 2048u, 4096u}) {
+      for (const size_t m : {1u, 2u, 4u, 8u}) BenchInt8(m, 256, n);
+    }
+    for (const size_t m : {1u, 4u}) BenchVocab(m, 256, m == 1 ? 1024 : 4096);
+    for (const size_t n : {1024u, 4096u}) BenchTopK(4, n);
     return 0;
   }
   const std::pair<size_t, size_t> shapes[] = {{256, 768}, {768, 256}, {2560, 6912}, {6912, 2560}};

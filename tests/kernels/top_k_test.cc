@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "kernels/reference.h"
+#include "tests/kernels/every_target.h"
 #include "tests/support/random_data.h"
 
 namespace tern::test {
@@ -33,6 +35,21 @@ TEST(TopK, EqualsTheTwinWithManyTiesAndNaNs) {
     for (const size_t k : {size_t{0}, size_t{1}, values.size() / 2, values.size()})
       ExpectTwin(values, k);
   }
+}
+
+TEST(TopK, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([] {
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      RandomData random(seed);
+      std::vector<float> values(1 + random.Below(2000));
+      for (float& value : values) value = random.Uniform();
+      for (uint32_t i = random.Below(5); i > 0; --i) {
+        values[random.Below(static_cast<uint32_t>(values.size()))] = kNaN;
+        values[random.Below(static_cast<uint32_t>(values.size()))] = 0.999f;
+      }
+      ExpectTwin(values, std::min(values.size(), size_t{8}));
+    }
+  });
 }
 
 TEST(TopK, Edges) {
