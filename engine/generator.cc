@@ -263,6 +263,7 @@ void Generator::Step() {
     ++timings.verify_steps;
     timings.drafted += kept_.size();
     timings.accepted += emitted - 1;
+    for (int32_t i = 0; i < emitted - 1; ++i) ++timings.accepted_at_depth[static_cast<size_t>(i)];
   }
   if (may_switch_off_) switch_.Report(kept_.size() > 0, emitted, SecondsSince(start));
 }

@@ -2,6 +2,7 @@
 #ifndef TERN_ENGINE_STATS_H_
 #define TERN_ENGINE_STATS_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -16,6 +17,8 @@ struct Timings {
   int64_t verify_steps = 0;        // those that verified at least one drafted token
   int64_t drafted = 0;             // tokens verified, roots excluded
   int64_t accepted = 0;            // of those, tokens that became text
+  // [i] = verify steps that accepted a token at depth i + 1; they add up to `accepted`.
+  std::array<int64_t, 64> accepted_at_depth{};
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
   std::string draft_reason;        // why drafting is off; empty where it is on or off was asked for
 

@@ -13,13 +13,16 @@
 #include <string>
 
 #include "engine/atomic_file.h"
+#include "engine/draft_heads.h"
 #include "engine/error.h"
 #include "engine/generator.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "tools/commands.h"
+#include "tools/heads.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
+#include "tools/sampling_flags.h"
 
 namespace tern {
 namespace {
@@ -152,7 +155,8 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
       static_cast<int32_t>(std::min<int64_t>(wanted, model.config.max_position_embeddings));
   limits.max_rows = generation.max_rows;
   limits.prefill_chunk = static_cast<int32_t>(std::min<int64_t>(generation.prefill_chunk, wanted));
-  Generator generator(model, *tokenizer, limits);
+  const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
+  Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));
   if (common.json) {
     PrintJson(*tokenizer, generation, generator.Generate(ids, generation));
     return;
@@ -160,35 +164,6 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
   const GenerationResult result = generator.Generate(ids, generation, PrintPiece);
   PrintPiece("\n");
   PrintSummary(result);
-}
-
-void AddSamplingOptions(CLI::App& command, SamplingOptions& sampling) {
-  command
-      .add_option("--temperature", sampling.temperature,
-                  "0 takes the most probable token; 1 samples")
-      ->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "Sample from the K most probable tokens; 0 = all")
-      ->capture_default_str();
-  command
-      .add_option("--top-p", sampling.top_p,
-                  "Sample from the smallest set of tokens with this probability")
-      ->capture_default_str();
-  command
-      .add_option("--min-p", sampling.min_p,
-                  "Drop tokens below this share of the best one's probability")
-      ->capture_default_str();
-  command
-      .add_option("--repetition-penalty", sampling.repetition_penalty,
-                  "Divides the logits of tokens in prompt and text; 1 = off")
-      ->capture_default_str();
-  command
-      .add_option("--frequency-penalty", sampling.frequency_penalty,
-                  "Subtracted from a token's logit each time the text has it")
-      ->capture_default_str();
-  command
-      .add_option("--presence-penalty", sampling.presence_penalty,
-                  "Subtracted from the logits of tokens that the text has")
-      ->capture_default_str();
 }
 
 }  // namespace

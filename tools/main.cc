@@ -72,6 +72,7 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionLine,
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
+  AddEval(app, common);
   AddGenerate(app, common);
   AddPretrain(app, common);
   AddTokenize(app, common);

@@ -1,0 +1,148 @@
+// `tern eval`: what draft heads are worth on given prompts.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/error.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "kernels/parallel.h"
+#include "tools/commands.h"
+#include "tools/heads.h"
+#include "tools/model_path.h"
+#include "tools/report.h"
+#include "tools/sampling_flags.h"
+#include "trainer/acceptance.h"
+#include "trainer/prompt_file.h"
+
+namespace tern {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvalOptions {
+  std::string prompts, draft = "auto";
+  size_t limit = 0;
+  AcceptanceOptions acceptance;
+};
+
+void PrintJson(const AcceptanceReport& report, const EvalOptions& options,
+               const MedusaHeads* heads) {
+  const GenerationOptions& generation = options.acceptance.generation;
+  const Json json = {{"prompts", report.prompts},
+                     {"tokens", report.tokens},
+                     {"acceptance_length", report.acceptance_length},
+                     {"accepted_per_depth", report.accepted_per_depth},
+                     {"head_top1", report.head_top1},
+                     {"plain_tokens_per_second", report.plain_tokens_per_second},
+                     {"speculative_tokens_per_second", report.speculative_tokens_per_second},
+                     {"speedup", report.speedup},
+                     {"median_speedup", report.median_speedup},
+                     {"identical", report.identical},
+                     {"steps", report.steps},
+                     {"verify_steps", report.verify_steps},
+                     {"switched_off", report.switched_off},
+                     {"heads", heads == nullptr ? 0 : heads->count},
+                     {"draft", ToString(generation.draft)},
+                     {"max_rows", generation.max_rows},
+                     {"temperature", generation.sampling.temperature},
+                     {"threads", ThreadCount()},
+                     {"peak_memory_mb", PeakMemoryMb()}};
+  std::cout << json.dump(2) << std::endl;
+}
+
+void PrintShares(const char* name, const std::vector<double>& shares) {
+  std::printf("%-24s", name);
+  for (double share : shares) std::printf(" %5.1f%%", 100.0 * share);
+  std::printf("%s\n", shares.empty() ? " none" : "");
+}
+
+void PrintText(const AcceptanceReport& report) {
+  std::printf("%-24s %lld, %lld tokens\n", "prompts", static_cast<long long>(report.prompts),
+              static_cast<long long>(report.tokens));
+  std::printf("%-24s %.1f\n", "plain tokens/s", report.plain_tokens_per_second);
+  std::printf("%-24s %.1f\n", "speculative tokens/s", report.speculative_tokens_per_second);
+  std::printf("%-24s %.2f (median of prompts %.2f)\n", "speed-up", report.speedup,
+              report.median_speedup);
+  std::printf("%-24s %.2f tokens per verify step\n", "acceptance length",
+              report.acceptance_length);
+  PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
+  PrintShares("right head 1, 2..", report.head_top1);
+  std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");
+  if (report.switched_off > 0) {
+    std::printf("%-24s at the end of %lld texts\n", "drafting off",
+                static_cast<long long>(report.switched_off));
+  }
+}
+
+void CheckUsage(EvalOptions& options, const CommonOptions& common) {
+  GenerationOptions& generation = options.acceptance.generation;
+  generation.sampling.seed = common.seed;
+  generation.draft = ParseDraftMode(options.draft);
+  try {
+    generation.Validate();
+  } catch (const Error& error) {
+    throw CLI::ValidationError(error.what());
+  }
+}
+
+void RunEval(EvalOptions& options, const CommonOptions& common) {
+  CheckUsage(options, common);
+  const std::vector<Prompt> prompts = ReadPrompts(options.prompts, options.limit);
+  const std::string dir = ResolveModel(common.model);
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
+  const Model model = LoadModel(dir);
+  const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
+  AcceptanceReport report;
+  {
+    Progress progress("eval", "prompts", static_cast<double>(prompts.size()));
+    report = MeasureAcceptance(
+        model, *tokenizer, heads, options.prompts, prompts, options.acceptance,
+        [&progress](size_t done) { progress.Update(static_cast<double>(done)); });
+  }
+  if (common.json) {
+    PrintJson(report, options, heads.get());
+  } else {
+    PrintText(report);
+  }
+  if (!report.identical) {
+    throw Error(Error::Kind::kInternal, "eval: speculative text differs from plain text: " +
+                                            report.difference + "; this is a defect of tern");
+  }
+}
+
+}  // namespace
+
+void AddEval(CLI::App& app, const CommonOptions& common) {
+  auto options = std::make_shared<EvalOptions>();
+  GenerationOptions& generation = options->acceptance.generation;
+  generation.max_tokens = 128;
+  CLI::App* command = app.add_subcommand(
+      "eval", "Compares plain and speculative decoding: acceptance, speed, identical text");
+  command
+      ->add_option("--prompts", options->prompts,
+                   "JSONL (prompt, text, turns or messages) or one prompt a line")
+      ->required();
+  command->add_option("--limit", options->limit, "Use the first N prompts; 0 = all")
+      ->capture_default_str();
+  command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most per prompt")
+      ->capture_default_str();
+  command
+      ->add_option("--repeats", options->acceptance.repeats, "Timed runs of each prompt")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  AddSamplingOptions(*command, generation.sampling);
+  command->add_flag("--ignore-eos", generation.ignore_eos, "Go on after an end-of-sequence token");
+  command
+      ->add_option("--draft", options->draft, "How the speculative texts are drafted")
+      ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
+      ->capture_default_str();
+  command->add_option("--max-rows", generation.max_rows, "Rows of one verification at most")
+      ->capture_default_str();
+  command->callback([options, &common] { RunEval(*options, common); });
+}
+
+}  // namespace tern

@@ -1,0 +1,61 @@
+// What draft heads are worth: texts generated plainly and speculatively in one run, compared token
+// by token and second by second.
+#ifndef TERN_TRAINER_ACCEPTANCE_H_
+#define TERN_TRAINER_ACCEPTANCE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/generation_options.h"
+#include "engine/medusa_heads.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "trainer/prompt_file.h"
+
+namespace tern {
+
+struct AcceptanceReport {
+  int64_t prompts = 0;
+  int64_t tokens = 0;  // generated, once per prompt; timed again for every repetition
+  // Tokens emitted per verify step, over all of them; 1 where nothing was verified.
+  double acceptance_length = 1.0;
+  // [i] = share of verify steps that accepted a token at depth i + 1, up to the deepest that did.
+  std::vector<double> accepted_per_depth;
+  // [k-1] = share of the tokens generated that were head k's most probable one. Empty without heads.
+  std::vector<double> head_top1;
+  // Tokens after the first, per second of decoding, over all texts.
+  double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0;
+  double speedup = 0.0;         // their ratio
+  double median_speedup = 0.0;  // of the prompts' own ratios
+  int64_t steps = 0, verify_steps = 0;  // of the speculative texts
+  int64_t switched_off = 0;             // texts at whose end drafting was off
+  bool identical = true;                // ids, text and finish reason of every text
+  std::string difference;               // the first one, for the user; empty where identical
+};
+
+struct AcceptanceOptions {
+  // `draft` and `max_rows` are those of the speculative texts; plain ones draft nothing. Prompt i
+  // samples with stream i.
+  GenerationOptions generation;
+  int32_t repeats = 1;  // timed runs of each prompt, >= 1; the counts are of the first
+};
+
+// Called when another prompt is done.
+using AcceptanceProgress = std::function<void(size_t prompts_done)>;
+
+// Plain and speculative runs take turns, prompt by prompt, each with a generator of its own: the
+// plain one has no drafters and no heads. `heads` may be null: then only the n-gram look-up drafts. Throws
+// Error(kBadFile) naming the line of a prompt that does not fit the context at all.
+AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
+                                   const std::shared_ptr<const MedusaHeads>& heads,
+                                   const std::string& prompt_path,
+                                   const std::vector<Prompt>& prompts,
+                                   const AcceptanceOptions& options,
+                                   const AcceptanceProgress& progress = {});
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_ACCEPTANCE_H_
