@@ -67,8 +67,7 @@ void PrintText(const AcceptanceReport& report) {
   std::printf("%-24s %.1f\n", "speculative tokens/s", report.speculative_tokens_per_second);
   std::printf("%-24s %.2f (median of prompts %.2f)\n", "speed-up", report.speedup,
               report.median_speedup);
-  std::printf("%-24s %.2f tokens per verify step\n", "acceptance length",
-              report.acceptance_length);
+  std::printf("%-24s %.2f tokens per verify step\n", "acceptance length", report.acceptance_length);
   PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
   PrintShares("right head 1, 2..", report.head_top1);
   std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");
@@ -99,9 +98,9 @@ void RunEval(EvalOptions& options, const CommonOptions& common) {
   AcceptanceReport report;
   {
     Progress progress("eval", "prompts", static_cast<double>(prompts.size()));
-    report = MeasureAcceptance(
-        model, *tokenizer, heads, options.prompts, prompts, options.acceptance,
-        [&progress](size_t done) { progress.Update(static_cast<double>(done)); });
+    report =
+        MeasureAcceptance(model, *tokenizer, heads, options.prompts, prompts, options.acceptance,
+                          [&progress](size_t done) { progress.Update(static_cast<double>(done)); });
   }
   if (common.json) {
     PrintJson(report, options, heads.get());
@@ -130,14 +129,12 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most per prompt")
       ->capture_default_str();
-  command
-      ->add_option("--repeats", options->acceptance.repeats, "Timed runs of each prompt")
+  command->add_option("--repeats", options->acceptance.repeats, "Timed runs of each prompt")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   AddSamplingOptions(*command, generation.sampling);
   command->add_flag("--ignore-eos", generation.ignore_eos, "Go on after an end-of-sequence token");
-  command
-      ->add_option("--draft", options->draft, "How the speculative texts are drafted")
+  command->add_option("--draft", options->draft, "How the speculative texts are drafted")
       ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
       ->capture_default_str();
   command->add_option("--max-rows", generation.max_rows, "Rows of one verification at most")

@@ -75,9 +75,8 @@ GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<Toke
   size_t longest = 0;
   for (const std::vector<TokenId>& ids : prompts) longest = std::max(longest, ids.size());
   GeneratorLimits limits;
-  limits.max_context = static_cast<int32_t>(
-      std::min<int64_t>(static_cast<int64_t>(longest) + options.max_tokens,
-                        model.config.max_position_embeddings));
+  limits.max_context = static_cast<int32_t>(std::min<int64_t>(
+      static_cast<int64_t>(longest) + options.max_tokens, model.config.max_position_embeddings));
   limits.max_rows = options.max_rows;
   limits.prefill_chunk = options.prefill_chunk;
   return limits;

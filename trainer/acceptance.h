@@ -24,12 +24,13 @@ struct AcceptanceReport {
   double acceptance_length = 1.0;
   // [i] = share of verify steps that accepted a token at depth i + 1, up to the deepest that did.
   std::vector<double> accepted_per_depth;
-  // [k-1] = share of the tokens generated that were head k's most probable one. Empty without heads.
+  // [k-1] = share of the tokens generated that were head k's most probable one. Empty without
+  // heads.
   std::vector<double> head_top1;
   // Tokens after the first, per second of decoding, over all texts.
   double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0;
-  double speedup = 0.0;         // their ratio
-  double median_speedup = 0.0;  // of the prompts' own ratios
+  double speedup = 0.0;                 // their ratio
+  double median_speedup = 0.0;          // of the prompts' own ratios
   int64_t steps = 0, verify_steps = 0;  // of the speculative texts
   int64_t switched_off = 0;             // texts at whose end drafting was off
   bool identical = true;                // ids, text and finish reason of every text
@@ -47,8 +48,8 @@ struct AcceptanceOptions {
 using AcceptanceProgress = std::function<void(size_t prompts_done)>;
 
 // Plain and speculative runs take turns, prompt by prompt, each with a generator of its own: the
-// plain one has no drafters and no heads. `heads` may be null: then only the n-gram look-up drafts. Throws
-// Error(kBadFile) naming the line of a prompt that does not fit the context at all.
+// plain one has no drafters and no heads. `heads` may be null: then only the n-gram look-up drafts.
+// Throws Error(kBadFile) naming the line of a prompt that does not fit the context at all.
 AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
                                    const std::shared_ptr<const MedusaHeads>& heads,
                                    const std::string& prompt_path,

@@ -7,9 +7,11 @@
 #include <new>
 #include <vector>
 
+#include "engine/draft_heads.h"
 #include "engine/generator.h"
 #include "kernels/parallel.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/random_heads.h"
 #include "tests/support/test_drafters.h"
 #include "tests/support/tiny_model.h"
 
@@ -91,6 +93,28 @@ TEST(Allocation, SteadyDecodeAllocatesNothing) {
       EXPECT_EQ(CountSteps(generator, options).allocations, 0);
       options.sampling.top_k = 20;
       EXPECT_EQ(CountSteps(generator, options).allocations, 0);
+    }
+  }
+  SetThreadCount(AvailableCores());
+}
+
+TEST(Allocation, SteadyDecodeWithHeadsAllocatesNothing) {
+  SetThreadCount(2);
+  const Model model = MakeTinyModel();
+  const ByteTokenizer tokenizer;
+  auto heads = std::make_shared<const MedusaHeads>(RandomHeads(4, 64, 0.05f, 1));
+  Generator generator(model, tokenizer, {}, MakeDrafters(model, heads, 64));
+  GenerationOptions options;
+  options.max_tokens = 300;
+  options.ignore_eos = true;
+  for (DraftMode mode : {DraftMode::kTree, DraftMode::kChain, DraftMode::kAuto}) {
+    for (int32_t rows : {8, 64}) {
+      options.draft = mode;
+      options.max_rows = rows;
+      const Counted counted = CountSteps(generator, options);
+      EXPECT_EQ(counted.allocations, 0) << ToString(mode) << ", " << rows << " rows";
+      // Mode auto may turn drafts off by the clock.
+      EXPECT_GT(counted.result.timings.drafted, mode == DraftMode::kAuto ? 0 : 50);
     }
   }
   SetThreadCount(AvailableCores());

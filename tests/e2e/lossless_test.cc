@@ -10,9 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "engine/draft_heads.h"
 #include "engine/generator.h"
 #include "kernels/parallel.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/random_heads.h"
 #include "tests/support/test_drafters.h"
 #include "tests/support/tiny_model.h"
 
@@ -77,6 +79,21 @@ class Lossless : public ::testing::TestWithParam<bool> {
                                      std::make_unique<BestFirstPlanner>(512)),
          DraftMode::kAuto, max_rows, told});
   }
+  // Wrong heads, which guess beside n-gram look-up. `scale` 0: every head repeats the backbone's
+  // own guess; huge: their products overflow.
+  void AddHeads(const std::string& name, float scale, int32_t max_rows, GeneratorLimits limits,
+                DraftMode mode = DraftMode::kAuto) {
+    auto heads =
+        std::make_shared<const MedusaHeads>(RandomHeads(4, model_.config.hidden_size, scale, 11));
+    std::vector<std::unique_ptr<Drafter>> drafters = MakeDrafters(model_, heads, max_rows);
+    // Without a planner of its own, mode auto turns drafts off by the clock.
+    std::unique_ptr<Planner> planner;
+    if (mode == DraftMode::kAuto) planner = std::make_unique<BestFirstPlanner>(512);
+    variants_.push_back({name,
+                         std::make_unique<Generator>(model_, tokenizer_, limits,
+                                                     std::move(drafters), std::move(planner)),
+                         mode, max_rows, nullptr});
+  }
   void AddAllVariants(GeneratorLimits limits) {
     plain_ = std::make_unique<Generator>(model_, tokenizer_, limits);
     AddVariant("one row", DraftMode::kNgram, 1, limits);
@@ -91,6 +108,11 @@ class Lossless : public ::testing::TestWithParam<bool> {
     AddOracle("oracle deep chain", 40, 1, 64, limits);
     AddOracle("oracle narrow", 3, 2, 12, limits);
     AddOracle("oracle wide", 5, 6, 64, limits);
+    AddHeads("random heads", 0.05f, 8, limits);
+    AddHeads("garbage heads, 64 rows", 100.0f, 64, limits);
+    AddHeads("zero heads", 0.0f, 16, limits);
+    AddHeads("overflowing heads", 3e38f, 8, limits);
+    AddHeads("random heads, static tree", 0.05f, 16, limits, DraftMode::kTree);
   }
 
   // Runs the request plainly and by every variant; all must agree. Returns the plain result.
@@ -218,6 +240,10 @@ TEST_P(Lossless, EverySettingPromptAndTree) {
   EXPECT_GT(Accepted("oracle deep chain"), 2500);
   EXPECT_GT(Accepted("oracle narrow"), 1800);
   EXPECT_GT(Accepted("oracle wide"), 1900);
+  // Heads that repeat the backbone's guess are often right where the text repeats itself.
+  for (const char* name : {"random heads", "zero heads", "random heads, static tree"}) {
+    EXPECT_GT(Accepted(name), tied ? 2000 : 100) << name;
+  }
 }
 
 TEST_P(Lossless, MaxTokensCutsInsideAPath) {
