@@ -1,0 +1,106 @@
+// What drafting with Medusa heads costs beside the passes it saves, as JSON on stdout. Not a test.
+//   draft_bench [threads] [d] [layers] [f] [vocab] [heads] [context]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "engine/draft_heads.h"
+#include "engine/medusa_drafter.h"
+#include "engine/transformer.h"
+#include "kernels/dispatch.h"
+#include "kernels/parallel.h"
+#include "kernels/sum_exp.h"
+#include "kernels/top_k.h"
+#include "kernels/vocab_projection.h"
+#include "tests/support/random_data.h"
+#include "tests/support/random_heads.h"
+#include "tests/support/tiny_model.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Microseconds of the fastest call: other programs only ever add to it.
+double Microseconds(const std::function<void()>& call) {
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 400; ++i) {
+    const Clock::time_point start = Clock::now();
+    call();
+    best = std::min(best, std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+  }
+  return best;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace tern;
+  const auto argument = [&](int i, int fallback) {
+    return argc > i ? std::atoi(argv[i]) : fallback;
+  };
+  SetThreadCount(argument(1, 1));
+  ModelConfig config = TinyConfig();
+  config.hidden_size = argument(2, 256);
+  config.num_hidden_layers = argument(3, 8);
+  config.intermediate_size = argument(4, 768);
+  config.vocab_size = argument(5, 4096);
+  config.head_dim = 64;
+  config.num_attention_heads = config.hidden_size / config.head_dim;
+  config.num_key_value_heads = std::max(1, config.num_attention_heads / 2);
+  const auto d = static_cast<size_t>(config.hidden_size),
+             vocab = static_cast<size_t>(config.vocab_size),
+             k = static_cast<size_t>(argument(6, 4));
+  const int32_t context = argument(7, 100);
+  const Model model = MakeTinyModel(config);
+
+  KvCache cache(config, 1, 512, 8);
+  Workspace ws(config, 256, 16, 512);
+  cache.AddSequence();
+  const std::vector<TokenId> text = RandomTokens(512, config.vocab_size, 1);
+  Forward(model, {std::span(text).first(static_cast<size_t>(context))}, cache, ws);
+  cache.CommitAll(0);
+  std::vector<int32_t> rows(16);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(i);
+  std::printf("{\"target\": \"%s\", \"threads\": %d, \"pass_us\": {", CurrentTarget().c_str(),
+              ThreadCount());
+  for (size_t n : {1, 2, 3, 4, 6, 8, 12, 16}) {
+    const double us = Microseconds([&] {
+      Forward(model, {.tokens = std::span(text).first(n), .logit_rows = std::span(rows).first(n)},
+              cache, ws);
+      cache.DropPending(0);
+    });
+    std::printf("%s\"%zu\": %.1f", n == 1 ? "" : ", ", n, us);
+  }
+
+  auto heads = std::make_shared<const MedusaHeads>(
+      RandomHeads(static_cast<int32_t>(k), config.hidden_size, 0.02f, 1));
+  test::RandomData random(1);
+  const AlignedBuffer<float> hidden = random.Floats(d, -0.5f, 0.5f);
+  AlignedBuffer<float> out(k * d), logits(k * vocab);
+  MedusaDrafter drafter(model, heads, 7);
+  DraftTree tree(64);
+  const DraftContext seen{std::span(text).first(1), hidden.span(), 16};
+  const double all = Microseconds([&] {
+    tree.Clear();
+    drafter.Propose(seen, tree);
+  });
+  const double apply = Microseconds([&] { ApplyHeads(*heads, hidden.span(), out.View(k, d)); });
+  const double project = Microseconds(
+      [&] { VocabProjection(out.View(k, d), model.OutputEmbedding(), logits.View(k, vocab)); });
+  std::vector<ScoredIndex> best(MedusaDrafter::kTop);
+  const double top = Microseconds([&] {
+    for (size_t r = 0; r < k; ++r) TopK(logits.View(k, vocab).RowSpan(r), best);
+  });
+  const double sums = Microseconds([&] {
+    for (size_t r = 0; r < k; ++r) SumExpMinus(logits.View(k, vocab).RowSpan(r), 100.0f);
+  });
+  std::printf(
+      "},\n \"heads\": %zu, \"draft_us\": {\"all\": %.1f, \"heads\": %.1f, \"vocabulary\": %.1f, "
+      "\"top\": %.1f, \"sums\": %.1f}}\n",
+      k, all, apply, project, top, sums);
+  return 0;
+}
