@@ -20,7 +20,8 @@ std::vector<std::unique_ptr<Drafter>> MakeDrafters(const Model& model,
                                                    int32_t max_rows) {
   std::vector<std::unique_ptr<Drafter>> drafters;
   if (heads != nullptr && max_rows > 1) {
-    drafters.push_back(std::make_unique<MedusaDrafter>(model, std::move(heads), max_rows - 1));
+    // More than fit: a planner may want other nodes than the likeliest.
+    drafters.push_back(std::make_unique<MedusaDrafter>(model, std::move(heads), 2 * max_rows));
   }
   return drafters;
 }

@@ -1,0 +1,142 @@
+// `tern eval` and `--heads` as a user runs them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/model_dir.h"
+#include "tests/support/random_heads.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_model.h"
+
+namespace tern {
+namespace {
+
+using nlohmann::json;
+
+class EvalTest : public ::testing::Test {
+ protected:
+  static constexpr const char* kTokenizer =
+      TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model";
+  static constexpr int32_t kVocab = 340;  // the tokenizer's
+
+  EvalTest() {
+    ModelConfig config = TinyConfig();
+    config.vocab_size = kVocab;
+    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
+    std::filesystem::copy_file(kTokenizer, model_ + "/tokenizer.model");
+  }
+  ProgramResult Tern(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), TERN_PROGRAM);
+    arguments.insert(arguments.end(), {"--model", model_, "--threads", "1"});
+    return RunProgram(arguments);
+  }
+  json Eval(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"eval", "--prompts", prompts_, "--json"});
+    const ProgramResult result = Tern(std::move(arguments));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words) {
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    EXPECT_EQ(result.out, "");
+    for (const std::string& word : words)
+      EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_ / "model";
+  std::string prompts_ =
+      dir_.Write("p.jsonl", "{\"prompt\": \"the cat\"}\n{\"text\": \"a dog sat on\"}\n");
+};
+
+TEST_F(EvalTest, OneJsonObject) {
+  SaveMedusaHeads(dir_ / "heads", RandomHeads(3, 64, 0.05f, 1), kVocab);
+  const json result =
+      Eval({"--heads", dir_ / "heads", "--max-tokens", "60", "--ignore-eos", "--draft", "tree"});
+  EXPECT_EQ(result["prompts"], 2);
+  EXPECT_EQ(result["tokens"], 120);
+  EXPECT_EQ(result["identical"], true);
+  EXPECT_EQ(result["heads"], 3);
+  EXPECT_GT(result["plain_tokens_per_second"].get<double>(), 0.0);
+  EXPECT_GT(result["speculative_tokens_per_second"].get<double>(), 0.0);
+  EXPECT_NEAR(result["speedup"].get<double>(),
+              result["speculative_tokens_per_second"].get<double>() /
+                  result["plain_tokens_per_second"].get<double>(),
+              1e-6);
+  ASSERT_EQ(result["head_top1"].size(), 3u);
+  for (const json& share : result["head_top1"]) {
+    EXPECT_GE(share.get<double>(), 0.0);
+    EXPECT_LE(share.get<double>(), 1.0);
+  }
+  // A step that accepts at depth 2 has accepted at depth 1; all of them together are what the
+  // acceptance length adds to 1.
+  double sum = 1.0, above = 1.0;
+  for (const json& share : result["accepted_per_depth"]) {
+    EXPECT_LE(share.get<double>(), above);
+    sum += above = share.get<double>();
+  }
+  EXPECT_NEAR(result["acceptance_length"].get<double>(), sum, 1e-9);
+  EXPECT_GT(sum, 1.0);
+}
+
+TEST_F(EvalTest, SampledAndWithoutHeads) {
+  const json result = Eval({"--max-tokens", "30", "--temperature", "1", "--seed", "3", "--repeats",
+                            "2", "--limit", "1", "--ignore-eos"});
+  EXPECT_EQ(result["prompts"], 1);
+  EXPECT_EQ(result["tokens"], 30);
+  EXPECT_EQ(result["heads"], 0);
+  EXPECT_EQ(result["head_top1"], json::array());
+  EXPECT_EQ(result["identical"], true);
+}
+
+TEST_F(EvalTest, HeadsBesideTheModelAreUsed) {
+  SaveMedusaHeads(model_ + "/medusa", RandomHeads(2, 64, 0.05f, 1), kVocab);
+  EXPECT_EQ(Eval({"--max-tokens", "3"})["heads"], 2);
+  EXPECT_EQ(Eval({"--max-tokens", "3", "--heads", "none"})["heads"], 0);
+  const std::vector<std::string> generate = {"generate",     "--prompt", "the cat",
+                                             "--json",       "--draft",  "tree",
+                                             "--max-tokens", "40",       "--ignore-eos"};
+  const ProgramResult with = Tern(generate);
+  ASSERT_EQ(with.status, 0) << with.err;
+  std::vector<std::string> arguments = generate;
+  arguments.insert(arguments.end(), {"--heads", "none"});
+  const json plain = json::parse(Tern(arguments).out), drafted = json::parse(with.out);
+  EXPECT_EQ(drafted["token_ids"], plain["token_ids"]);
+  EXPECT_GT(drafted["timings"]["drafted"], plain["timings"]["drafted"]);
+}
+
+TEST_F(EvalTest, HeadsOfAnotherModelAreAWarning) {
+  MedusaHeads heads = RandomHeads(2, 64, 0.05f, 1);
+  heads.info.backbone_fingerprint = "0123456789abcdef";
+  SaveMedusaHeads(model_ + "/medusa", heads, kVocab);
+  const ProgramResult result = Tern({"generate", "--prompt", "the cat", "--max-tokens", "3"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.err.find("warning: "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("0123456789abcdef"), std::string::npos) << result.err;
+}
+
+TEST_F(EvalTest, BadInputIsOneError) {
+  const std::string broken = dir_.Write("broken.jsonl", "{\"prompt\": \"fine\"}\n{\"prompt\": \n");
+  ExpectFailure(Tern({"eval", "--prompts", broken}), {broken + ":2: "});
+  ExpectFailure(Tern({"eval", "--prompts", dir_ / "missing.jsonl"}), {"missing.jsonl"});
+  ExpectFailure(Tern({"eval", "--prompts", dir_.Write("empty.txt", "")}), {"empty.txt"});
+  const std::string words = [] {
+    std::string text;
+    for (int i = 0; i < 600; ++i) text += "zq ";
+    return text;
+  }();
+  const std::string longest = dir_.Write("long.txt", "fine\n" + words);
+  ExpectFailure(Tern({"eval", "--prompts", longest}), {longest + ":2: ", "511"});
+  SaveMedusaHeads(dir_ / "wide", RandomHeads(2, 128, 0.05f, 1), kVocab);
+  ExpectFailure(Tern({"eval", "--prompts", prompts_, "--heads", dir_ / "wide"}),
+                {"hidden_size", "64", "128"});
+  ExpectFailure(Tern({"generate", "--prompt", "x", "--heads", dir_ / "nowhere"}), {"nowhere"});
+  EXPECT_EQ(Tern({"eval"}).status, 2);
+  EXPECT_EQ(Tern({"eval", "--prompts", prompts_, "--max-tokens", "0"}).status, 2);
+  EXPECT_EQ(Tern({"eval", "--prompts", prompts_, "--repeats", "0"}).status, 2);
+}
+
+}  // namespace
+}  // namespace tern
