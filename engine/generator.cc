@@ -253,6 +253,7 @@ void Generator::Step() {
   const size_t before = tokens_.size();
   ProposeDraft();
   const Clock::time_point verify_start = Clock::now();
+  result_.timings.draft_seconds += std::chrono::duration<double>(verify_start - start).count();
   const ForwardResult verified = Verify();
   row_cost_.Report(kept_.size() + 1, SecondsSince(verify_start));
   Accept(verified);

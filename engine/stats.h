@@ -13,10 +13,11 @@ struct Timings {
   double prompt_seconds = 0.0;  // until the first token is sampled
   int32_t decode_tokens = 0;    // tokens after the first
   double decode_seconds = 0.0;
-  int64_t steps = 0;         // passes of the backbone after the prompt
-  int64_t verify_steps = 0;  // those that verified at least one drafted token
-  int64_t drafted = 0;       // tokens verified, roots excluded
-  int64_t accepted = 0;      // of those, tokens that became text
+  double draft_seconds = 0.0;  // of those, spent on proposing drafts
+  int64_t steps = 0;           // passes of the backbone after the prompt
+  int64_t verify_steps = 0;    // those that verified at least one drafted token
+  int64_t drafted = 0;         // tokens verified, roots excluded
+  int64_t accepted = 0;        // of those, tokens that became text
   // [i] = verify steps that accepted a token at depth i + 1; they add up to `accepted`.
   std::array<int64_t, 64> accepted_at_depth{};
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain

@@ -44,6 +44,7 @@ void PrintJson(const AcceptanceReport& report, const EvalOptions& options,
                      {"identical", report.identical},
                      {"steps", report.steps},
                      {"verify_steps", report.verify_steps},
+                     {"draft_share", report.draft_share},
                      {"switched_off", report.switched_off},
                      {"heads", heads == nullptr ? 0 : heads->count},
                      {"draft", ToString(generation.draft)},
@@ -68,6 +69,7 @@ void PrintText(const AcceptanceReport& report) {
   std::printf("%-24s %.2f (median of prompts %.2f)\n", "speed-up", report.speedup,
               report.median_speedup);
   std::printf("%-24s %.2f tokens per verify step\n", "acceptance length", report.acceptance_length);
+  std::printf("%-24s %.1f%% of the time\n", "drafting", 100.0 * report.draft_share);
   PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
   PrintShares("right head 1, 2..", report.head_top1);
   std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");

@@ -79,6 +79,7 @@ Json TimingsJson(const Timings& timings) {
                {"decode_tokens_per_second", timings.decode_tokens_per_second()},
                {"prompt_seconds", timings.prompt_seconds},
                {"decode_seconds", timings.decode_seconds},
+               {"draft_seconds", timings.draft_seconds},
                {"steps", timings.steps},
                {"verify_steps", timings.verify_steps},
                {"drafted", timings.drafted},

@@ -6,7 +6,6 @@
 
 #include "engine/draft_heads.h"
 #include "engine/error.h"
-#include "engine/generator.h"
 #include "kernels/check.h"
 #include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
@@ -82,25 +81,6 @@ GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<Toke
   return limits;
 }
 
-// Empty where both are the same.
-std::string Difference(const Prompt& prompt, const GenerationResult& plain,
-                       const GenerationResult& drafted) {
-  const std::string where = "prompt " + prompt.id + " (line " + std::to_string(prompt.line) + "): ";
-  const auto [a, b] = std::mismatch(plain.token_ids.begin(), plain.token_ids.end(),
-                                    drafted.token_ids.begin(), drafted.token_ids.end());
-  if (a != plain.token_ids.end() || b != drafted.token_ids.end()) {
-    const auto text = [](auto at, auto end) {
-      return at == end ? std::string("nothing") : std::to_string(*at);
-    };
-    return where + "token " + std::to_string(a - plain.token_ids.begin()) + " is " +
-           text(a, plain.token_ids.end()) + " plainly and " + text(b, drafted.token_ids.end()) +
-           " with drafts";
-  }
-  if (plain.text != drafted.text) return where + "texts of the same tokens differ";
-  if (plain.finish_reason != drafted.finish_reason) return where + "finish reasons differ";
-  return {};
-}
-
 // Sums over texts, from which the report's rates come.
 struct Totals {
   Timings plain, drafted;
@@ -110,6 +90,7 @@ struct Totals {
 void AddTimed(const Timings& from, Timings* to) {
   to->decode_tokens += from.decode_tokens;
   to->decode_seconds += from.decode_seconds;
+  to->draft_seconds += from.draft_seconds;
 }
 
 void AddCounts(const Timings& from, Timings* to) {
@@ -134,6 +115,8 @@ void Finish(Totals totals, AcceptanceReport* report) {
   if (report->plain_tokens_per_second > 0) {
     report->speedup = report->speculative_tokens_per_second / report->plain_tokens_per_second;
   }
+  if (totals.drafted.decode_seconds > 0)
+    report->draft_share = totals.drafted.draft_seconds / totals.drafted.decode_seconds;
   if (totals.ratios.empty()) return;
   const auto middle = totals.ratios.begin() + static_cast<std::ptrdiff_t>(totals.ratios.size() / 2);
   std::nth_element(totals.ratios.begin(), middle, totals.ratios.end());
@@ -198,8 +181,11 @@ class Comparison {
   void Compare(const Prompt& prompt, const GenerationResult& expected,
                const GenerationResult& got) {
     if (!report_.identical) return;
-    report_.difference = Difference(prompt, expected, got);
-    report_.identical = report_.difference.empty();
+    const std::string difference = TextDifference(expected, got);
+    if (difference.empty()) return;
+    report_.identical = false;
+    report_.difference =
+        "prompt " + prompt.id + " (line " + std::to_string(prompt.line) + "): " + difference;
   }
 
   // One more pass, untimed: prompt and text as a prompt give the hidden states that generating them
@@ -229,6 +215,25 @@ class Comparison {
 };
 
 }  // namespace
+
+std::string TextDifference(const GenerationResult& plain, const GenerationResult& drafted) {
+  const std::vector<TokenId>&a = plain.token_ids, &b = drafted.token_ids;
+  const size_t common =
+      static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  if (common < std::max(a.size(), b.size())) {
+    const auto token = [common](const std::vector<TokenId>& ids) {
+      return common < ids.size() ? std::to_string(ids[common]) : std::string("missing");
+    };
+    return "token " + std::to_string(common) + " is " + token(a) + " plainly and " + token(b) +
+           " with drafts";
+  }
+  if (plain.text != drafted.text) return "the same tokens give different texts";
+  if (plain.finish_reason != drafted.finish_reason) {
+    return "the finish reason is " + std::string(ToString(plain.finish_reason)) + " plainly and " +
+           std::string(ToString(drafted.finish_reason)) + " with drafts";
+  }
+  return {};
+}
 
 AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
                                    const std::shared_ptr<const MedusaHeads>& heads,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/generation_options.h"
+#include "engine/generator.h"
 #include "engine/medusa_heads.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
@@ -34,7 +35,8 @@ struct AcceptanceReport {
   int64_t steps = 0, verify_steps = 0;  // of the speculative texts
   int64_t switched_off = 0;             // texts at whose end drafting was off
   bool identical = true;                // ids, text and finish reason of every text
-  std::string difference;               // the first one, for the user; empty where identical
+  double draft_share = 0.0;  // of the speculative texts' decoding time, spent on proposing drafts
+  std::string difference;    // the first one, for the user; empty where identical
 };
 
 struct AcceptanceOptions {
@@ -43,6 +45,10 @@ struct AcceptanceOptions {
   GenerationOptions generation;
   int32_t repeats = 1;  // timed runs of each prompt, >= 1; the counts are of the first
 };
+
+// Where two texts part, e.g. "token 7 is 12 plainly and 15 with drafts"; empty where they have the
+// same tokens, text and finish reason.
+std::string TextDifference(const GenerationResult& plain, const GenerationResult& drafted);
 
 // Called when another prompt is done.
 using AcceptanceProgress = std::function<void(size_t prompts_done)>;

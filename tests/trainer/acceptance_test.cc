@@ -78,6 +78,25 @@ TEST(Acceptance, CountsAddUp) {
   EXPECT_GT(report.median_speedup, 0.0);
 }
 
+TEST(Acceptance, EveryDifferenceIsFound) {
+  GenerationResult plain;
+  plain.token_ids = {5, 6, 7};
+  plain.text = "abc";
+  GenerationResult other = plain;
+  EXPECT_EQ(TextDifference(plain, other), "");
+  other.token_ids[1] = 9;
+  EXPECT_EQ(TextDifference(plain, other), "token 1 is 6 plainly and 9 with drafts");
+  other.token_ids = {5, 6};
+  EXPECT_EQ(TextDifference(plain, other), "token 2 is 7 plainly and missing with drafts");
+  EXPECT_EQ(TextDifference(other, plain), "token 2 is missing plainly and 7 with drafts");
+  other = plain;
+  other.text = "abd";
+  EXPECT_NE(TextDifference(plain, other), "");
+  other = plain;
+  other.finish_reason = FinishReason::kEos;
+  EXPECT_NE(TextDifference(plain, other), "");
+}
+
 TEST(Acceptance, APromptTooLongNamesItsLine) {
   const Model model = MakeTinyModel();
   const ByteTokenizer tokenizer;
