@@ -18,6 +18,8 @@ struct DraftContext {
   // where it is not known. Draft head k predicts the token k places behind the root from it.
   std::span<const float> hidden;
   int32_t max_depth = 0;  // deepest node that can still be accepted, >= 1
+  // A node with a lower score is not worth a row: proposing it is work for nothing.
+  float min_score = 0.0f;
 };
 
 // One sequence at a time; not thread-safe.

@@ -282,8 +282,12 @@ void Generator::ProposeDraft() {
   // Every row takes a slot behind the committed tokens.
   const int32_t rows = std::min(options_.max_rows, max_context_ - cache_.Length(sequence_));
   proposed_.Clear();
-  for (Drafter* drafter : drafters_) drafter->Propose({tokens_, hidden_, max_depth}, proposed_);
-  best_first_.SetRowCost(row_cost_.share());
+  const double row_cost = row_cost_.share();
+  best_first_.SetRowCost(row_cost);
+  // That planner keeps no node that scores less than a row costs; the others go by shape.
+  const float min_score = planner_ == &best_first_ ? static_cast<float>(row_cost) : 0.0f;
+  for (Drafter* drafter : drafters_)
+    drafter->Propose({tokens_, hidden_, max_depth, min_score}, proposed_);
   planner_->Plan(proposed_, rows, kept_);
   TERN_CHECK(kept_.size() < rows) << kept_.size() + 1 << " rows planned, expected at most " << rows;
   for (const DraftNode& node : kept_.nodes()) {

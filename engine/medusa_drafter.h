@@ -2,20 +2,19 @@
 #ifndef TERN_ENGINE_MEDUSA_DRAFTER_H_
 #define TERN_ENGINE_MEDUSA_DRAFTER_H_
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "engine/draft_logits.h"
 #include "engine/drafter.h"
 #include "engine/medusa_heads.h"
-#include "kernels/top_k.h"
 
 namespace tern {
 
-// A step costs one product with the stacked heads [K*d, d] and one vocabulary projection of K rows,
-// the vocabulary read once. A node at depth k is a token among the most probable of head k; its
-// score is the product of the heads' probabilities along its path.
+// A step evaluates heads, kHeadsAtOnce at a time, as long as a node of the next depth can still be
+// worth its row. A node at depth k is a token among the most probable of head k; its score is the
+// product of the heads' probabilities along its path.
 class MedusaDrafter : public Drafter {
  public:
   static constexpr int32_t kTop = 8;  // tokens taken from each head
@@ -23,7 +22,9 @@ class MedusaDrafter : public Drafter {
   // bring.
   static constexpr float kMinScore = 0.01f;
 
-  // Proposes up to `max_nodes` nodes, the likeliest ones. `model` outlives the drafter.
+  static constexpr int32_t kHeadsAtOnce = 2;
+
+  // Proposes up to `max_nodes` nodes, the likeliest ones.
   MedusaDrafter(const Model& model, std::shared_ptr<const MedusaHeads> heads, int32_t max_nodes);
   void Reset() override {}
   void Propose(const DraftContext& context, DraftTree& tree) override;
@@ -39,15 +40,18 @@ class MedusaDrafter : public Drafter {
     float probability;
   };
 
-  void EvaluateHeads(std::span<const float> hidden, int32_t count);
+  int32_t EvaluateHeads(std::span<const float> hidden, int32_t count);
+  void Choose(std::span<const float> logits, std::span<Choice> choices) const;
   void Grow(int32_t depth, DraftTree& tree);
+  const Choice& At(int32_t depth, int32_t rank) const {
+    return choices_[static_cast<size_t>(depth - 1) * top_ + static_cast<size_t>(rank)];
+  }
   void Open(float parent_score, int32_t parent, int32_t depth, int32_t rank);
 
-  const Model& model_;
-  std::shared_ptr<const MedusaHeads> heads_;
-  int32_t max_nodes_, top_;
-  AlignedBuffer<float> rows_;    // [K, d]
-  AlignedBuffer<float> logits_;  // [K, V]
+  int32_t heads_, max_nodes_;
+  DraftLogits logits_;
+  size_t top_;
+  float min_score_ = kMinScore;  // of this step
   std::vector<Choice> choices_;  // [K, top]
   std::vector<Candidate> open_;  // nodes that could be added next
 };

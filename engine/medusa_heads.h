@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/model.h"
 #include "kernels/aligned_buffer.h"
@@ -31,6 +32,9 @@ struct MedusaHeads {
   AlignedBuffer<BFloat16> weights;  // [K*d, d], row = output
   AlignedBuffer<float> biases;      // [K*d]
   MedusaHeadsInfo info;
+  // Tokens by how often the backbone writes them, the most frequent first (draft_shortlist.h);
+  // empty = not known.
+  std::vector<int32_t> shortlist;
   // One line for the user where the heads load but may draft badly: trained for other weights than
   // this model's. Empty = nothing to say.
   std::string warning;
@@ -46,7 +50,7 @@ MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size);
 // `model` implies, damaged, or heads with a vocabulary projection of their own (version 1).
 MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model);
 
-// Writes both files into `dir`, which is created where it is missing; biases are rounded to bf16.
+// Writes the files into `dir`, which is created where it is missing; biases are rounded to bf16.
 // `heads.info` goes into config.json, with the vocabulary's size. config.json comes last, so that a
 // directory with one is whole.
 void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size);

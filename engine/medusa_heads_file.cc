@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/atomic_file.h"
+#include "engine/draft_shortlist.h"
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/medusa_heads.h"
@@ -210,6 +211,7 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
   MedusaHeads heads =
       ReadHeads(weights, config ? config->heads : std::nullopt, model.config.hidden_size);
   if (!config) return heads;
+  heads.shortlist = ReadShortlist(dir.string(), model.config.vocab_size);
   heads.info = config->info;
   const std::string& trained_for = heads.info.backbone_fingerprint;
   if (trained_for.empty()) return heads;
@@ -242,6 +244,7 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
                        }});
   }
   WriteSafetensors((fs::path(dir) / kWeightsFile).string(), tensors);
+  WriteShortlist(dir, heads.shortlist);
   nlohmann::ordered_json config = {{"medusa_num_heads", heads.count},
                                    {"medusa_num_layers", 1},
                                    {"hidden_size", heads.hidden_size},

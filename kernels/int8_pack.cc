@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -24,9 +25,13 @@ Int8Matrix PackInt8(MatView<const BFloat16> weights, std::span<const int32_t> pi
         << "row " << picked[r] << " of " << weights.rows;
     const std::span<const BFloat16> row = weights.RowSpan(static_cast<size_t>(picked[r]));
     float absmax = 0.0f;
-    for (const BFloat16 w : row) absmax = std::max(absmax, std::abs(w.ToFloat()));
-    if (absmax == 0.0f) continue;
-    out.scales[r] = absmax / 127.0f;
+    bool finite = true;
+    for (const BFloat16 w : row) {
+      absmax = std::max(absmax, std::abs(w.ToFloat()));
+      finite &= std::isfinite(w.ToFloat());
+    }
+    out.scales[r] = finite ? absmax / 127.0f : std::numeric_limits<float>::quiet_NaN();
+    if (absmax == 0.0f || !finite) continue;
     uint8_t* group = out.data.data() + r / kInt8RowGroup * kInt8RowGroup * cols;
     for (size_t c = 0; c < row.size(); ++c) {
       const float code = std::nearbyint(row[c].ToFloat() / absmax * 127.0f);

@@ -24,8 +24,8 @@ struct Int8Matrix {
   size_t rows = 0, cols = 0;
 };
 
-// Row r is row `picked[r]` of `weights` (finite), rounded half to even to codes in [-127, 127] of
-// its own scale.
+// Row r is row `picked[r]` of `weights`, rounded half to even to codes in [-127, 127] of its own
+// scale. A row with an infinity or a NaN has codes 0 and the scale NaN.
 Int8Matrix PackInt8(MatView<const BFloat16> weights, std::span<const int32_t> picked);
 // All rows in order.
 Int8Matrix PackInt8(MatView<const BFloat16> weights);

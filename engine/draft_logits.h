@@ -1,0 +1,50 @@
+// What a Medusa drafter sees of its heads: their logits in int8, for the tokens worth drafting.
+// Drafts only guide, verification decides: a rounded logit or a missing token costs speed at most.
+#ifndef TERN_ENGINE_DRAFT_LOGITS_H_
+#define TERN_ENGINE_DRAFT_LOGITS_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/medusa_heads.h"
+#include "engine/model.h"
+#include "kernels/int8_pack.h"
+#include "kernels/quantize.h"
+
+namespace tern {
+
+class DraftLogits {
+ public:
+  // Packs heads and vocabulary; `model` may go. The tokens are the most frequent ones of the heads'
+  // shortlist, as many as ShortlistSize allows, or all where there is no shortlist.
+  DraftLogits(const Model& model, std::shared_ptr<const MedusaHeads> heads);
+
+  // Logits of heads first .. first + count, [count, tokens().size()], valid until the next call.
+  // hidden [d]. A head's logits depend on nothing but hidden. Allocates nothing.
+  MatView<const float> Evaluate(std::span<const float> hidden, int32_t first, int32_t count);
+
+  // The token of each column, rising.
+  std::span<const TokenId> tokens() const { return tokens_; }
+
+ private:
+  std::shared_ptr<const MedusaHeads> heads_;  // biases
+  std::vector<TokenId> tokens_;
+  std::vector<Int8Matrix> blocks_;  // [K] of [d, d]
+  Int8Matrix vocabulary_;           // [tokens, d]
+  AlignedBuffer<float> rows_;       // [K, d] heads' outputs
+  AlignedBuffer<float> logits_;     // [K, tokens]
+  AlignedBuffer<int8_t> codes_;     // [K, PadK(d)]
+  AlignedBuffer<float> scales_;     // [K]
+  AlignedBuffer<int32_t> sums_;     // [K]
+};
+
+// Tokens that a draft vocabulary of `model` should have: their products are 1/32 of a pass, but
+// 1,024 at least, which are nine tenths of common text.
+size_t ShortlistSize(const Model& model);
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_DRAFT_LOGITS_H_
