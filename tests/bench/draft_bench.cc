@@ -6,16 +6,16 @@
 #include <cstdlib>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
-#include "engine/draft_heads.h"
+#include "engine/draft_logits.h"
 #include "engine/medusa_drafter.h"
 #include "engine/transformer.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
-#include "kernels/vocab_projection.h"
 #include "tests/support/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/tiny_model.h"
@@ -76,31 +76,40 @@ int main(int argc, char** argv) {
     std::printf("%s\"%zu\": %.1f", n == 1 ? "" : ", ", n, us);
   }
 
-  auto heads = std::make_shared<const MedusaHeads>(
-      RandomHeads(static_cast<int32_t>(k), config.hidden_size, 0.02f, 1));
+  std::printf("}");
   test::RandomData random(1);
   const AlignedBuffer<float> hidden = random.Floats(d, -0.5f, 0.5f);
-  AlignedBuffer<float> out(k * d), logits(k * vocab);
-  MedusaDrafter drafter(model, heads, 7);
-  DraftTree tree(64);
   const DraftContext seen{std::span(text).first(1), hidden.span(), 16};
-  const double all = Microseconds([&] {
-    tree.Clear();
-    drafter.Propose(seen, tree);
-  });
-  const double apply = Microseconds([&] { ApplyHeads(*heads, hidden.span(), out.View(k, d)); });
-  const double project = Microseconds(
-      [&] { VocabProjection(out.View(k, d), model.OutputEmbedding(), logits.View(k, vocab)); });
-  std::vector<ScoredIndex> best(MedusaDrafter::kTop);
-  const double top = Microseconds([&] {
-    for (size_t r = 0; r < k; ++r) TopK(logits.View(k, vocab).RowSpan(r), best);
-  });
-  const double sums = Microseconds([&] {
-    for (size_t r = 0; r < k; ++r) SumExpMinus(logits.View(k, vocab).RowSpan(r), 100.0f);
-  });
-  std::printf(
-      "},\n \"heads\": %zu, \"draft_us\": {\"all\": %.1f, \"heads\": %.1f, \"vocabulary\": %.1f, "
-      "\"top\": %.1f, \"sums\": %.1f}}\n",
-      k, all, apply, project, top, sums);
+  // All tokens, then the shortlist of a model of this size.
+  for (const size_t tokens : {vocab, std::min(vocab, ShortlistSize(model))}) {
+    MedusaHeads made = RandomHeads(static_cast<int32_t>(k), config.hidden_size, 0.02f, 1);
+    made.shortlist.resize(tokens);
+    std::iota(made.shortlist.begin(), made.shortlist.end(), 0);
+    if (tokens == vocab) made.shortlist.clear();
+    const auto heads = std::make_shared<const MedusaHeads>(std::move(made));
+    MedusaDrafter drafter(model, heads, 32);
+    DraftLogits draft(model, heads);
+    DraftTree tree(64);
+    const double all = Microseconds([&] {
+      tree.Clear();
+      drafter.Propose(seen, tree);
+    });
+    const double pair = Microseconds([&] { draft.Evaluate(hidden.span(), 0, 2); });
+    const MatView<const float> logits = draft.Evaluate(hidden.span(), 0, static_cast<int32_t>(k));
+    const double project =
+        Microseconds([&] { draft.Evaluate(hidden.span(), 0, static_cast<int32_t>(k)); });
+    std::vector<ScoredIndex> best(MedusaDrafter::kTop);
+    const double top = Microseconds([&] {
+      for (size_t r = 0; r < k; ++r) TopK(logits.RowSpan(r), best);
+    });
+    const double sums = Microseconds([&] {
+      for (size_t r = 0; r < k; ++r) SumExpMinus(logits.RowSpan(r), 100.0f);
+    });
+    std::printf(
+        ",\n \"draft_us\": {\"tokens\": %zu, \"heads\": %zu, \"nodes\": %d, \"all\": %.1f, "
+        "\"logits\": %.1f, \"logits_of_2_heads\": %.1f, \"top\": %.1f, \"sums\": %.1f}",
+        tokens, k, tree.size(), all, project, pair, top, sums);
+  }
+  std::printf("}\n");
   return 0;
 }

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "engine/draft_heads.h"
+#include "engine/draft_logits.h"
 #include "engine/error.h"
 #include "engine/medusa_drafter.h"
 #include "engine/medusa_heads.h"
@@ -284,20 +285,15 @@ class MedusaDraft : public ::testing::Test {
     drafter.Propose({{&root, 1}, hidden_.span(), max_depth}, tree);
     return tree;
   }
-  // [K, V] probabilities in double.
+  // [K, V] probabilities in double, of the logits that drafts are made from.
   std::vector<std::vector<double>> Probabilities() const {
-    const AlignedBuffer<double> rows = ReferenceHeads(*heads_, hidden_.span());
-    const MatView<const BFloat16> table = model_.OutputEmbedding();
-    std::vector<std::vector<double>> all(kHeads, std::vector<double>(table.rows));
+    DraftLogits draft(model_, heads_);
+    const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
+    std::vector<std::vector<double>> all(kHeads, std::vector<double>(logits.cols));
     for (size_t k = 0; k < kHeads; ++k) {
       double sum = 0;
-      for (size_t v = 0; v < table.rows; ++v) {
-        double logit = 0;
-        for (size_t c = 0; c < kHidden; ++c) {
-          logit += rows[k * kHidden + c] * static_cast<double>(table.Row(v)[c].ToFloat());
-        }
-        sum += all[k][v] = std::exp(logit);
-      }
+      for (size_t v = 0; v < logits.cols; ++v)
+        sum += all[k][v] = std::exp(static_cast<double>(logits.Row(k)[v]));
       for (double& p : all[k]) p /= sum;
     }
     return all;
@@ -316,8 +312,7 @@ TEST_F(MedusaDraft, ScoresAreProductsOfTheHeadsProbabilities) {
   for (const DraftNode& node : tree.nodes()) {
     const double above = node.parent < 0 ? 1.0 : static_cast<double>(tree[node.parent].score);
     const double own = p[static_cast<size_t>(node.depth - 1)][static_cast<size_t>(node.token)];
-    // Logits below 2^5 within 2^-16 of the twin's (64 products), and so their exponentials; the
-    // sum of 259 of them and the product within as much again.
+    // Exponentials within 2^-21 of the twin's, their sum of 259 rounded that often.
     EXPECT_NEAR(static_cast<double>(node.score), above * own, above * own * 0x1p-14);
     deepest = std::max(deepest, node.depth);
   }
