@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "kernels/check.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
@@ -55,6 +56,24 @@ size_t LongestPiece(const Tokenizer& tokenizer) {
   return longest;
 }
 
+// Up to this size a pass of few rows may be faster on one thread: at 200 products per ns and core
+// it takes about a millisecond, the order of another program's time slice.
+constexpr size_t kSmallModel = size_t{64} << 20;
+// Prompt chunks below this many rows are passes of few rows.
+constexpr size_t kFewRows = 32;
+
+// Sets the number of threads back that a text began with.
+class ThreadRestorer {
+ public:
+  ThreadRestorer() : count_(ThreadCount()) {}
+  ~ThreadRestorer() { SetThreadCount(count_); }
+  ThreadRestorer(const ThreadRestorer&) = delete;
+  ThreadRestorer& operator=(const ThreadRestorer&) = delete;
+
+ private:
+  int count_;
+};
+
 }  // namespace
 
 std::string_view ToString(FinishReason reason) {
@@ -93,6 +112,8 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       best_first_(kMaxProposed),
       static_tree_(max_rows_),
       row_cost_(RowShare(model.OutputEmbedding())),
+      fixed_threads_(limits.fixed_threads || ModelBytes(model.config) > kSmallModel),
+      threads_(ThreadCount(), fixed_threads_),
       proposed_(kMaxProposed),
       kept_(max_rows_),
       row_tokens_(static_cast<size_t>(max_rows_)),
@@ -127,6 +148,7 @@ GenerationResult Generator::Generate(std::span<const TokenId> prompt,
                                      const GenerationOptions& options,
                                      const StepCallback& on_step) {
   Begin(prompt, options);
+  const ThreadRestorer restorer;
   const Clock::time_point start = Clock::now();
   Prefill(on_step);
   result_.timings.prompt_seconds = SecondsSince(start);
@@ -190,6 +212,10 @@ void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& 
   }
   cache_.DropPending(sequence_);
   cache_.Truncate(sequence_, 0);
+  if (ThreadCount() != most_threads_) {
+    most_threads_ = ThreadCount();
+    threads_ = ThreadChoice(most_threads_, fixed_threads_);
+  }
   ChooseDraft();
 }
 
@@ -233,6 +259,7 @@ void Generator::Prefill(const StepCallback& on_step) {
     Batch batch;
     batch.tokens = std::span<const TokenId>(tokens_).subspan(begin, count);
     if (last) batch.logit_rows = {&last_row, 1};
+    if (count < kFewRows) SetThreadCount(threads_.chosen());
     const ForwardResult result = Forward(model_, batch, cache_, workspace_);
     cache_.CommitAll(sequence_);
     if (hidden_sink_) {
@@ -252,10 +279,13 @@ void Generator::Step() {
   const Clock::time_point start = Clock::now();
   const size_t before = tokens_.size();
   ProposeDraft();
+  SetThreadCount(threads_.Next());  // also for logits that Accept asks for
   const Clock::time_point verify_start = Clock::now();
   result_.timings.draft_seconds += std::chrono::duration<double>(verify_start - start).count();
   const ForwardResult verified = Verify();
-  row_cost_.Report(kept_.size() + 1, SecondsSince(verify_start));
+  const double seconds = SecondsSince(verify_start);
+  threads_.Report(seconds / (1.0 + row_cost_.share() * kept_.size()));
+  row_cost_.Report(kept_.size() + 1, seconds);
   Accept(verified);
   const int32_t emitted = static_cast<int32_t>(tokens_.size() - before);
   Timings& timings = result_.timings;
@@ -384,6 +414,7 @@ void Generator::FinishTimings() {
   Timings& timings = result_.timings;
   timings.prompt_tokens = static_cast<int32_t>(prompt_size_);
   timings.decode_tokens = std::max(static_cast<int32_t>(result_.token_ids.size()) - 1, 0);
+  timings.threads = threads_.chosen();
   if (!may_switch_off_ || switch_.on()) return;
   timings.draft_mode = "off";
   char reason[160];

@@ -24,6 +24,7 @@
 #include "engine/sampler.h"
 #include "engine/stats.h"
 #include "engine/text_stream.h"
+#include "engine/thread_choice.h"
 #include "engine/token_counts.h"
 #include "engine/tokenizer.h"
 #include "engine/transformer.h"
@@ -77,6 +78,8 @@ struct GeneratorLimits {
   int32_t max_context = 0;  // tokens of prompt and text together; 0 = the model's
   int32_t max_rows = kMaxRows;
   int32_t prefill_chunk = 256;
+  // Every pass uses all of ThreadCount(), also of a small model where fewer are faster.
+  bool fixed_threads = false;
 };
 
 // Ids of a prompt's text, behind the beginning-of-sequence token where both the model's
@@ -147,6 +150,9 @@ class Generator {
   StaticTreePlanner static_tree_;
   DraftSwitch switch_;
   RowCost row_cost_;
+  bool fixed_threads_;
+  int most_threads_ = 0;  // ThreadCount() of the latest text
+  ThreadChoice threads_;
   std::vector<Drafter*> drafters_;  // of the current request; empty = plain decoding
   Planner* planner_ = nullptr;
   bool may_switch_off_ = false;

@@ -20,6 +20,7 @@ struct Timings {
   int64_t accepted = 0;        // of those, tokens that became text
   // [i] = verify steps that accepted a token at depth i + 1; they add up to `accepted`.
   std::array<int64_t, 64> accepted_at_depth{};
+  int32_t threads = 0;             // that decoding had chosen at the end
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
   std::string draft_reason;        // why drafting is off; empty where it is on or off was asked for
 

@@ -80,6 +80,7 @@ Json TimingsJson(const Timings& timings) {
                {"prompt_seconds", timings.prompt_seconds},
                {"decode_seconds", timings.decode_seconds},
                {"draft_seconds", timings.draft_seconds},
+               {"threads", timings.threads},
                {"steps", timings.steps},
                {"verify_steps", timings.verify_steps},
                {"drafted", timings.drafted},

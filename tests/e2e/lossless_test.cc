@@ -95,6 +95,8 @@ class Lossless : public ::testing::TestWithParam<bool> {
                          mode, max_rows, nullptr});
   }
   void AddAllVariants(GeneratorLimits limits) {
+    AddVariant("auto", DraftMode::kAuto, 8, limits);  // also switches threads on its way
+    limits.fixed_threads = true;
     plain_ = std::make_unique<Generator>(model_, tokenizer_, limits);
     AddVariant("one row", DraftMode::kNgram, 1, limits);
     AddVariant("ngram where it pays", DraftMode::kNgram, 8, limits);
@@ -102,7 +104,6 @@ class Lossless : public ::testing::TestWithParam<bool> {
     AddNgram("ngram, 64 rows", 64, limits);
     AddVariant("ngram chain", DraftMode::kChain, 6, limits);
     AddVariant("ngram static tree", DraftMode::kTree, 16, limits);
-    AddVariant("auto", DraftMode::kAuto, 8, limits);
     AddRandom("random, 3 rows", 6, 3, limits);
     AddRandom("random, 64 rows", 100, 64, limits);
     AddOracle("oracle deep chain", 40, 1, 64, limits);

@@ -1,0 +1,52 @@
+#include "engine/thread_choice.h"
+
+#include <algorithm>
+
+namespace tern {
+
+ThreadChoice::ThreadChoice(int most, bool fixed)
+    : threads_{1, most}, fixed_(fixed || most == 1), chosen_(fixed_ ? 1 : 0) {}
+
+int ThreadChoice::Next() const { return threads_[trial_left_ > 0 ? 1 - chosen_ : chosen_]; }
+
+void ThreadChoice::Report(double seconds) {
+  if (fixed_) return;
+  if (trial_left_ == 0) {
+    seconds_[chosen_].Add(seconds);
+    ++passes_;
+    if (!TrialIsDue()) return;
+    trial_left_ = kTrial;
+    seconds_[1 - chosen_].count = 0;  // what it took long ago says nothing
+    return;
+  }
+  Window& other = seconds_[1 - chosen_];
+  other.Add(seconds);
+  const double median = seconds_[chosen_].Median();
+  if (seconds > kClearlySlower * median) return EndTrial(false);
+  if (--trial_left_ == 0) EndTrial(other.Median() < kMargin * median);
+}
+
+bool ThreadChoice::TrialIsDue() const {
+  if (passes_ >= interval_) return true;
+  return settled_ > 0.0 && passes_ % static_cast<int64_t>(kWindow) == 0 &&
+         seconds_[chosen_].Median() > kClearlySlower * settled_;
+}
+
+void ThreadChoice::EndTrial(bool change) {
+  trial_left_ = 0;
+  passes_ = 0;
+  interval_ = change ? kFirstInterval : std::clamp(2 * interval_, kFirstInterval, kLastInterval);
+  if (change) chosen_ = 1 - chosen_;
+  settled_ = seconds_[chosen_].Median();
+}
+
+double ThreadChoice::Window::Median() const {
+  const size_t n = std::min(count, kWindow);
+  if (n == 0) return 0.0;
+  std::array<double, kWindow> sorted = values;
+  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(n / 2);
+  std::nth_element(sorted.begin(), middle, sorted.begin() + static_cast<std::ptrdiff_t>(n));
+  return *middle;
+}
+
+}  // namespace tern
