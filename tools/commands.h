@@ -41,6 +41,7 @@ struct CommonOptions {
 void AddEval(CLI::App& app, const CommonOptions& common);
 void AddGenerate(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);
+void AddServe(CLI::App& app, const CommonOptions& common);
 void AddTokenize(CLI::App& app, const CommonOptions& common);
 
 }  // namespace tern

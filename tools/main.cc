@@ -75,6 +75,7 @@ int Main(int argc, char** argv) {
   AddEval(app, common);
   AddGenerate(app, common);
   AddPretrain(app, common);
+  AddServe(app, common);
   AddTokenize(app, common);
   for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);
   try {

@@ -27,5 +27,6 @@ never "kernels engine trainer server tools" "${include}(dnnl|oneapi)" "oneDNN be
 never "kernels engine trainer server tools" "^ *# *pragma +omp|${include}omp\.h" "OpenMP belongs to kernels/parallel.cc" \
       "kernels/parallel\.cc:"
 never "kernels trainer server tools" "${include}sentencepiece" "sentencepiece belongs to engine/"
+never "kernels engine trainer tools" "${include}httplib" "HTTP belongs to server/"
 never "kernels engine trainer server" "${include}CLI/" "the command line belongs to tools/"
 exit $failed

@@ -1,0 +1,139 @@
+#include "engine/chat_template.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/atomic_file.h"
+#include "engine/error.h"
+
+namespace tern {
+namespace {
+
+using nlohmann::json;
+
+std::string Contents(std::span<const ChatMessage> messages) {
+  std::string text;
+  for (const ChatMessage& message : messages) text += message.content;
+  return text;
+}
+
+// A story: what the user writes opens or continues it, the assistant's part goes on from there.
+// Instructions have no place in it.
+std::string Story(std::span<const ChatMessage> messages) {
+  std::string text;
+  const ChatMessage* previous = nullptr;
+  for (const ChatMessage& message : messages) {
+    if (message.role != "user" && message.role != "assistant") continue;
+    if (previous != nullptr && previous->role == "assistant") text += '\n';
+    text += message.content;
+    previous = &message;
+  }
+  return text;
+}
+
+struct KnownTemplate {
+  std::string_view source;
+  std::string (*render)(std::span<const ChatMessage>);
+};
+constexpr KnownTemplate kKnown[] = {
+    {"{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}", Contents},
+    {"{{ bos_token }}{% for message in messages if message['role'] in ['user', 'assistant'] %}"
+     "{{ message['content'] }}{% if message['role'] == 'assistant' and not loop.last %}{{ '\\n' }}"
+     "{% endif %}{% endfor %}",
+     Story},
+};
+
+std::string Trimmed(const std::string& text) {
+  constexpr const char* kSpace = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string::npos) return "";
+  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
+}
+
+// tokenizer_config.json writes a special token as a string or as an object with its content.
+std::string TokenText(const json& config, const char* name) {
+  const auto found = config.find(name);
+  if (found == config.end()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  return found->is_object() ? found->value("content", std::string()) : "";
+}
+
+std::string TemplateText(const json& config, const std::string& path) {
+  const auto found = config.find("chat_template");
+  if (found == config.end() || found->is_null()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  if (found->is_array()) {
+    for (const json& entry : *found) {
+      if (entry.is_object() && entry.value("name", json()) == "default" &&
+          entry.value("template", json()).is_string()) {
+        return entry["template"].get<std::string>();
+      }
+    }
+  }
+  throw BadFile({path, "chat_template", "a string or a list with a template named default",
+                 found->type_name(), ""});
+}
+
+json ReadTokenizerConfig(const std::string& path) {
+  if (!std::filesystem::exists(path)) return json::object();
+  json config = json::parse(ReadFile(path), nullptr, false);
+  if (!config.is_object()) throw BadFile({path, "content", "a JSON object", "something else", ""});
+  return config;
+}
+
+}  // namespace
+
+ChatTemplate::ChatTemplate(std::string source, std::string bos_token)
+    : source_(Trimmed(source)), bos_token_(std::move(bos_token)) {
+  for (const KnownTemplate& known : kKnown) {
+    if (known.source == source_) renderer_ = known.render;
+  }
+}
+
+ChatTemplate ChatTemplate::Load(const std::string& dir) {
+  const std::string config_path = dir + "/tokenizer_config.json";
+  const std::string jinja_path = dir + "/chat_template.jinja";
+  const json config = ReadTokenizerConfig(config_path);
+  const std::string source = std::filesystem::exists(jinja_path)
+                                 ? ReadFile(jinja_path)
+                                 : TemplateText(config, config_path);
+  return {source, TokenText(config, "bos_token")};
+}
+
+std::string ChatTemplate::Problem() const {
+  if (!present()) {
+    return "this model has no chat template, expected one in its tokenizer_config.json or "
+           "chat_template.jinja; ask for completions of a prompt instead";
+  }
+  if (renderer_ != nullptr) return "";
+  std::string start = source_.substr(0, 60);
+  for (char& c : start) {
+    if (c == '\n') c = ' ';
+  }
+  return "the model's chat template, which begins \"" + start +
+         "\", is not among those that this version can run; ask for completions of a prompt "
+         "instead";
+}
+
+std::string ChatTemplate::Render(std::span<const ChatMessage> messages) const {
+  if (renderer_ == nullptr) throw Unsupported(Problem());
+  return bos_token_ + renderer_(messages);
+}
+
+std::vector<TokenId> EncodeChat(const ModelConfig& config, const Tokenizer& tokenizer,
+                                const ChatTemplate& chat, std::span<const ChatMessage> messages) {
+  const std::string rendered = chat.Render(messages);
+  std::string_view text = rendered;
+  std::vector<TokenId> ids;
+  if (!chat.bos_token().empty() && text.starts_with(chat.bos_token())) {
+    text.remove_prefix(chat.bos_token().size());
+    if (config.bos_token_id >= 0) ids.push_back(config.bos_token_id);
+  }
+  const std::vector<TokenId> text_ids = tokenizer.Encode(text);
+  ids.insert(ids.end(), text_ids.begin(), text_ids.end());
+  if (ids.empty()) throw InvalidArgument("messages give an empty prompt, expected some text");
+  return ids;
+}
+
+}  // namespace tern

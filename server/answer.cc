@@ -1,0 +1,138 @@
+#include "server/answer.h"
+
+#include <iterator>
+#include <utility>
+
+namespace tern {
+
+Answer::Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& tokenizer,
+               int64_t prompt_tokens, size_t choices)
+    : head_(std::move(head)),
+      request_(request),
+      tokenizer_(tokenizer),
+      prompt_tokens_(prompt_tokens),
+      choices_(choices) {
+  if (request.generation.logprobs < 0) return;
+  for (Choice& choice : choices_)
+    choice.tokens.emplace_back(tokenizer, request.generation.logprobs);
+}
+
+// What whole answers and chunks have in common, without choices.
+OrderedJson Answer::Frame(const char* object) const {
+  return {{"id", head_.id},
+          {"object", object},
+          {"created", head_.created},
+          {"model", head_.model},
+          {"system_fingerprint", head_.fingerprint}};
+}
+
+// `text` is null in the chunk that ends a choice; `finish_reason` in all others.
+OrderedJson Answer::Chunk(size_t choice, const std::string* text,
+                          const std::vector<ShownToken>& shown, const std::vector<TokenId>& ids,
+                          const char* finish_reason) const {
+  OrderedJson json = {{"index", choice}};
+  if (chat()) {
+    OrderedJson& delta = json["delta"] = OrderedJson::object();
+    if (text != nullptr) delta["content"] = *text;
+  } else {
+    json["text"] = text != nullptr ? *text : "";
+  }
+  json["logprobs"] =
+      shown.empty() ? OrderedJson() : LogprobsJson(request_.dialect, tokenizer_, shown);
+  json["finish_reason"] = finish_reason != nullptr ? OrderedJson(finish_reason) : OrderedJson();
+  if (request_.return_token_ids) json["token_ids"] = ids;
+
+  OrderedJson chunk = Frame(chat() ? "chat.completion.chunk" : "text_completion");
+  chunk["choices"] = OrderedJson::array({std::move(json)});
+  // With include_usage every chunk but the last says that it has none.
+  if (request_.include_usage) chunk["usage"] = nullptr;
+  return chunk;
+}
+
+std::string Answer::BeginStream() {
+  std::string events;
+  if (!chat()) return events;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const std::string empty;
+    OrderedJson chunk = Chunk(i, &empty, {}, {}, nullptr);
+    chunk["choices"][0]["delta"] = {{"role", "assistant"}, {"content", ""}};
+    events += ToEvent(chunk);
+  }
+  return events;
+}
+
+// The tokens of `event` and earlier ones that the text shows, now that it has grown by
+// `text_bytes`. At a text's end, those without text belong to it unless a stop cut them off.
+std::vector<ShownToken> Answer::Shown(const JobEvent& event, size_t text_bytes) {
+  if (request_.generation.logprobs < 0) return {};
+  TextTokens& tokens = choices_[event.sequence].tokens.front();
+  tokens.Add(event.tokens);
+  std::vector<ShownToken> shown = tokens.Take(text_bytes);
+  if (event.kind != JobEvent::Kind::kFinish) return shown;
+  const FinishReason reason = event.result.finish_reason;
+  if (reason == FinishReason::kEos || reason == FinishReason::kStopString) return shown;
+  std::vector<ShownToken> rest = tokens.TakeRest();
+  std::move(rest.begin(), rest.end(), std::back_inserter(shown));
+  return shown;
+}
+
+void Answer::Count(const GenerationResult& result) {
+  ++finished_;
+  completion_tokens_ += static_cast<int64_t>(result.token_ids.size());
+  timings_.push_back(result.timings);
+}
+
+std::string Answer::Stream(const JobEvent& event) {
+  const size_t choice = event.sequence;
+  if (event.kind == JobEvent::Kind::kPiece) {
+    const std::vector<ShownToken> shown = Shown(event, event.text.size());
+    return ToEvent(Chunk(choice, &event.text, shown, event.tokens.ids, nullptr));
+  }
+  Count(event.result);
+  const std::vector<ShownToken> shown = Shown(event, 0);
+  const std::string reason(ToString(event.result.finish_reason));
+  OrderedJson chunk = Chunk(choice, nullptr, shown, event.tokens.ids, reason.c_str());
+  return done() ? LastChunk(std::move(chunk)) : ToEvent(chunk);
+}
+
+// `chunk`, the usage where asked for, and the end of the stream. The last object has the timings.
+std::string Answer::LastChunk(OrderedJson chunk) const {
+  if (!request_.include_usage) {
+    chunk["timings"] = TimingsJson(Sum(timings_));
+    return ToEvent(chunk) + "data: [DONE]\n\n";
+  }
+  OrderedJson last = Frame(chat() ? "chat.completion.chunk" : "text_completion");
+  last["choices"] = OrderedJson::array();
+  last["usage"] = UsageJson(prompt_tokens_, completion_tokens_);
+  last["timings"] = TimingsJson(Sum(timings_));
+  return ToEvent(chunk) + ToEvent(last) + "data: [DONE]\n\n";
+}
+
+void Answer::Finish(const JobEvent& event) {
+  const GenerationResult& result = event.result;
+  Count(result);
+  OrderedJson& json = choices_[event.sequence].json;
+  json = {{"index", event.sequence}};
+  if (chat()) {
+    json["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
+  } else {
+    json["text"] = result.text;
+  }
+  const std::vector<ShownToken> shown = Shown(event, result.text.size());
+  json["logprobs"] = request_.generation.logprobs < 0
+                         ? OrderedJson()
+                         : LogprobsJson(request_.dialect, tokenizer_, shown);
+  json["finish_reason"] = ToString(result.finish_reason);
+  if (request_.return_token_ids) json["token_ids"] = result.token_ids;
+}
+
+OrderedJson Answer::Whole() const {
+  OrderedJson answer = Frame(chat() ? "chat.completion" : "text_completion");
+  OrderedJson& choices = answer["choices"] = OrderedJson::array();
+  for (const Choice& choice : choices_) choices.push_back(choice.json);
+  answer["usage"] = UsageJson(prompt_tokens_, completion_tokens_);
+  answer["timings"] = TimingsJson(Sum(timings_));
+  return answer;
+}
+
+}  // namespace tern

@@ -1,0 +1,68 @@
+// Builds the answer to one request: whole, or as the chunks of a stream.
+#ifndef TERN_SERVER_ANSWER_H_
+#define TERN_SERVER_ANSWER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/tokenizer.h"
+#include "server/api_types.h"
+#include "server/event_queue.h"
+#include "server/response_codec.h"
+#include "server/text_tokens.h"
+
+namespace tern {
+
+// What every object of an answer repeats.
+struct AnswerHead {
+  std::string id;
+  int64_t created = 0;  // Unix time, seconds
+  std::string model;
+  std::string fingerprint;  // of the program and the model
+};
+
+class Answer {
+ public:
+  // `request` and `tokenizer` outlive this. Choices are numbered prompt by prompt.
+  Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& tokenizer,
+         int64_t prompt_tokens, size_t choices);
+
+  // The events of a stream that begin it: the role of each choice of a chat.
+  std::string BeginStream();
+  // The events of a stream that one event of the job gives. With the last choice's end come the
+  // usage, where asked for, and "[DONE]".
+  std::string Stream(const JobEvent& event);
+  // Takes the end of a choice.
+  void Finish(const JobEvent& event);
+  // The whole answer, once done().
+  OrderedJson Whole() const;
+
+  bool done() const { return finished_ == choices_.size(); }
+
+ private:
+  struct Choice {
+    OrderedJson json;                // in the whole answer
+    std::vector<TextTokens> tokens;  // one, where log-probabilities are asked for
+  };
+  OrderedJson Frame(const char* object) const;
+  OrderedJson Chunk(size_t choice, const std::string* text, const std::vector<ShownToken>& shown,
+                    const std::vector<TokenId>& ids, const char* finish_reason) const;
+  std::vector<ShownToken> Shown(const JobEvent& event, size_t text_bytes);
+  void Count(const GenerationResult& result);
+  std::string LastChunk(OrderedJson chunk) const;
+  bool chat() const { return request_.dialect == Dialect::kChat; }
+
+  const AnswerHead head_;
+  const ApiRequest& request_;
+  const Tokenizer& tokenizer_;
+  const int64_t prompt_tokens_;
+  std::vector<Choice> choices_;
+  size_t finished_ = 0;
+  int64_t completion_tokens_ = 0;
+  std::vector<Timings> timings_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_ANSWER_H_

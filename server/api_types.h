@@ -1,0 +1,64 @@
+// What requests and errors of the HTTP API are, apart from JSON and HTTP.
+#ifndef TERN_SERVER_API_TYPES_H_
+#define TERN_SERVER_API_TYPES_H_
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "engine/chat_template.h"
+#include "engine/generation_options.h"
+
+namespace tern {
+
+// Which of the two OpenAI endpoints a request came to: they differ in the prompt's form and in the
+// answer's shape.
+enum class Dialect { kCompletion, kChat };
+
+using Prompt = std::variant<std::string, std::vector<TokenId>>;
+
+struct ApiRequest {
+  Dialect dialect = Dialect::kCompletion;
+  std::string model;                  // empty: whichever is served
+  std::vector<Prompt> prompts;        // of a completion, at least one
+  std::vector<ChatMessage> messages;  // of a chat, at least one
+  GenerationOptions generation;       // seed is set only where has_seed
+  bool has_seed = false;
+  int32_t n = 1;  // texts per prompt
+  bool stream = false;
+  bool include_usage = false;     // a last chunk with the usage
+  bool return_token_ids = false;  // choices carry token_ids
+};
+
+// Texts of one request at most: prompts times n.
+inline constexpr int32_t kMaxChoices = 128;
+
+// An answer that is an error: {"error": {message, type, param, code}}.
+struct RequestError : std::runtime_error {
+  RequestError(int http_status, std::string error_code, const std::string& message,
+               std::string parameter = "")
+      : std::runtime_error(message),
+        status(http_status),
+        code(std::move(error_code)),
+        param(std::move(parameter)) {}
+  int status;
+  std::string code;             // empty: null
+  std::string param;            // the request's field; empty: null
+  int retry_after_seconds = 0;  // sent as a header where positive
+};
+// 400 of a field that is missing, of a wrong type or out of range.
+inline RequestError BadField(const std::string& param, const std::string& message) {
+  return {400, "invalid_value", message, param};
+}
+// 400 of a field or value that the API knows and this server does not do.
+inline RequestError UnsupportedField(const std::string& param, const std::string& message) {
+  return {400, "unsupported_parameter", message, param};
+}
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_API_TYPES_H_

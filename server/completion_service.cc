@@ -1,0 +1,181 @@
+#include "server/completion_service.h"
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "engine/error.h"
+#include "server/request_codec.h"
+
+namespace tern {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds kPoll{50};         // between two looks whether the client has gone
+constexpr milliseconds kKeepAlive{5000};  // silence after which a stream sends a comment
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+std::string NewId(const char* prefix) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string id = prefix;
+  uint64_t number = RandomSeed();
+  for (int i = 0; i < 16; ++i, number >>= 4) id += kDigits[number & 15];
+  return id;
+}
+
+int64_t UnixSeconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+AnswerHead NewHead(const ApiRequest& request, const ServedModel& served) {
+  return {NewId(request.dialect == Dialect::kChat ? "chatcmpl-" : "cmpl-"), UnixSeconds(),
+          served.id, served.fingerprint};
+}
+
+RequestError Failed(const JobEvent& event) {
+  return {500, "internal_error", "the request failed: " + event.text};
+}
+
+}  // namespace
+
+Exchange::Exchange(ComputeThread& compute, ApiRequest request, const ServedModel& served,
+                   std::vector<Sequence> sequences, int64_t prompt_tokens)
+    : compute_(compute),
+      request_(std::move(request)),
+      events_(std::make_shared<EventQueue>(request_.stream)),
+      job_(std::make_shared<Job>()),
+      answer_(NewHead(request_, served), request_, served.tokenizer, prompt_tokens,
+              sequences.size()) {
+  job_->sequences = std::move(sequences);
+  job_->sink = events_;
+  if (compute_.TrySubmit(job_)) return;
+  RequestError full(429, "queue_full", "too many requests are waiting; try again later");
+  full.retry_after_seconds = compute_.RetryAfterSeconds();
+  throw full;
+}
+
+Exchange::~Exchange() {
+  if (!answer_.done()) compute_.Cancel(job_);
+}
+
+std::string Exchange::Whole(const GoneCheck& gone) {
+  while (!answer_.done()) {
+    const std::optional<JobEvent> event = events_->Next(kPoll);
+    if (!event) {
+      if (gone()) return "";
+      continue;
+    }
+    if (event->kind == JobEvent::Kind::kError) throw Failed(*event);
+    answer_.Finish(*event);
+  }
+  return ToText(answer_.Whole());
+}
+
+bool Exchange::Stream(const Writer& write, const GoneCheck& gone) {
+  if (!write(answer_.BeginStream())) return false;
+  milliseconds silent{0};
+  while (!answer_.done()) {
+    const std::optional<JobEvent> event = events_->Next(kPoll);
+    if (gone()) return false;
+    if (!event) {
+      silent += kPoll;
+      if (silent < kKeepAlive) continue;
+      silent = milliseconds(0);
+      if (!write(": waiting\n\n")) return false;
+      continue;
+    }
+    silent = milliseconds(0);
+    // The status is sent long since: an error can only be an event.
+    if (event->kind == JobEvent::Kind::kError) return write(ToEvent(ErrorJson(Failed(*event))));
+    if (!write(answer_.Stream(*event))) return false;
+  }
+  return true;
+}
+
+void CompletionService::CheckModel(const std::string& id, const std::string& param) const {
+  if (id == served_.id) return;
+  throw RequestError(
+      404, "model_not_found",
+      "the model \"" + id + "\" does not exist here, expected \"" + served_.id + "\" or none",
+      param);
+}
+
+std::vector<TokenId> CompletionService::Encode(const Prompt& prompt,
+                                               const std::string& param) const {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
+    for (size_t i = 0; i < ids->size(); ++i) {
+      if ((*ids)[i] < served_.config.vocab_size) continue;
+      const std::string at = param + "[" + std::to_string(i) + "]";
+      throw BadField(at, at + " is " + std::to_string((*ids)[i]) +
+                             ", expected a token id from 0 to " +
+                             std::to_string(served_.config.vocab_size - 1));
+    }
+    return *ids;
+  }
+  const std::string& text = std::get<std::string>(prompt);
+  // An empty prompt asks for any text: what follows the beginning.
+  if (text.empty() && served_.config.bos_token_id >= 0) return {served_.config.bos_token_id};
+  if (text.empty()) throw BadField(param, param + " is empty, expected at least one character");
+  return EncodePrompt(served_.config, served_.tokenizer, text);
+}
+
+std::vector<std::vector<TokenId>> CompletionService::EncodeAll(const ApiRequest& request) const {
+  std::vector<std::vector<TokenId>> all;
+  if (request.dialect == Dialect::kChat) {
+    if (const std::string problem = served_.chat_template.Problem(); !problem.empty()) {
+      throw RequestError(400, "no_chat_template", problem, "messages");
+    }
+    try {
+      all.push_back(
+          EncodeChat(served_.config, served_.tokenizer, served_.chat_template, request.messages));
+    } catch (const Error& error) {
+      throw BadField("messages", error.what());
+    }
+  } else {
+    const bool one = request.prompts.size() == 1;
+    for (size_t i = 0; i < request.prompts.size(); ++i)
+      all.push_back(
+          Encode(request.prompts[i], one ? "prompt" : "prompt[" + std::to_string(i) + "]"));
+  }
+  for (const std::vector<TokenId>& ids : all) {
+    if (ids.size() < static_cast<size_t>(served_.max_context)) continue;
+    throw RequestError(400, "context_length_exceeded",
+                       "this model's context is " + std::to_string(served_.max_context) +
+                           " tokens, prompt and answer together, and the prompt has " +
+                           std::to_string(ids.size()) + "; shorten it",
+                       request.dialect == Dialect::kChat ? "messages" : "prompt");
+  }
+  return all;
+}
+
+std::shared_ptr<Exchange> CompletionService::Begin(Dialect dialect, std::string_view body) {
+  ApiRequest request = ParseRequest(dialect, body);
+  if (!request.model.empty()) CheckModel(request.model, "model");
+  const auto& bias = request.generation.sampling.logit_bias;
+  if (!bias.empty() && bias.rbegin()->first >= served_.config.vocab_size) {
+    throw BadField("logit_bias", "logit_bias has the token id " +
+                                     std::to_string(bias.rbegin()->first) + ", expected 0 to " +
+                                     std::to_string(served_.config.vocab_size - 1));
+  }
+  if (!request.has_seed) request.generation.sampling.seed = RandomSeed();
+  std::vector<Sequence> sequences;
+  int64_t prompt_tokens = 0;
+  for (const std::vector<TokenId>& ids : EncodeAll(request)) {
+    prompt_tokens += static_cast<int64_t>(ids.size());
+    // The noise of choice i depends on i and not on the prompts around it.
+    for (int32_t i = 0; i < request.n; ++i) {
+      Sequence& sequence = sequences.emplace_back(Sequence{ids, request.generation});
+      sequence.options.sampling.stream = static_cast<uint32_t>(i);
+    }
+  }
+  return std::make_shared<Exchange>(compute_, std::move(request), served_, std::move(sequences),
+                                    prompt_tokens);
+}
+
+}  // namespace tern

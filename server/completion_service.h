@@ -1,0 +1,88 @@
+// Requests for text, apart from HTTP: reads them, queues them and turns what comes back into
+// answers.
+#ifndef TERN_SERVER_COMPLETION_SERVICE_H_
+#define TERN_SERVER_COMPLETION_SERVICE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/chat_template.h"
+#include "engine/generator.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "server/answer.h"
+#include "server/api_types.h"
+#include "server/compute_thread.h"
+#include "server/event_queue.h"
+
+namespace tern {
+
+// What is served. Everything outlives the service.
+struct ServedModel {
+  const ModelConfig& config;
+  const Tokenizer& tokenizer;
+  const ChatTemplate& chat_template;
+  std::string id;           // the API's name of the model
+  std::string fingerprint;  // system_fingerprint of every answer
+  int32_t max_context = 0;  // tokens of prompt and text together
+  int64_t created = 0;      // Unix time, seconds
+};
+
+// Says whether whoever asked has gone: the work is cancelled then.
+using GoneCheck = std::function<bool()>;
+// Sends bytes; false where that failed.
+using Writer = std::function<bool(std::string_view bytes)>;
+
+// One request that was accepted. Going out of scope cancels what is left of it.
+class Exchange {
+ public:
+  Exchange(ComputeThread& compute, ApiRequest request, const ServedModel& served,
+           std::vector<Sequence> sequences, int64_t prompt_tokens);
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  bool stream() const { return request_.stream; }
+  // Waits for all texts. Empty where `gone`. Throws RequestError where the work failed.
+  std::string Whole(const GoneCheck& gone);
+  // Sends the stream of events, comments where there is nothing to send for long. Returns false
+  // where `gone` or where writing failed.
+  bool Stream(const Writer& write, const GoneCheck& gone);
+
+ private:
+  ComputeThread& compute_;
+  const ApiRequest request_;
+  std::shared_ptr<EventQueue> events_;
+  std::shared_ptr<Job> job_;
+  Answer answer_;
+};
+
+// Thread-safe.
+class CompletionService {
+ public:
+  CompletionService(const ServedModel& served, ComputeThread& compute)
+      : served_(served), compute_(compute) {}
+
+  // Checks and queues a request. Throws RequestError: 400 and 404 where it is wrong, 429 where the
+  // queue is full.
+  std::shared_ptr<Exchange> Begin(Dialect dialect, std::string_view body);
+
+  // Throws RequestError (404) where `id` is not what is served.
+  void CheckModel(const std::string& id, const std::string& param) const;
+  const ServedModel& served() const { return served_; }
+  ComputeThread::Load load() const { return compute_.load(); }
+
+ private:
+  std::vector<TokenId> Encode(const Prompt& prompt, const std::string& param) const;
+  std::vector<std::vector<TokenId>> EncodeAll(const ApiRequest& request) const;
+
+  const ServedModel& served_;
+  ComputeThread& compute_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_COMPLETION_SERVICE_H_

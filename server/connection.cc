@@ -1,0 +1,97 @@
+#include "server/connection.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace tern {
+namespace {
+
+using GetName = int (*)(int, sockaddr*, socklen_t*);
+
+void ReadAddress(GetName get_name, int socket, std::string& ip, int& port) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  if (get_name(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return;
+  char text[INET6_ADDRSTRLEN] = "";
+  if (storage.ss_family == AF_INET) {
+    const auto* address = reinterpret_cast<const sockaddr_in*>(&storage);
+    inet_ntop(AF_INET, &address->sin_addr, text, sizeof(text));
+    port = ntohs(address->sin_port);
+  } else if (storage.ss_family == AF_INET6) {
+    const auto* address = reinterpret_cast<const sockaddr_in6*>(&storage);
+    inet_ntop(AF_INET6, &address->sin6_addr, text, sizeof(text));
+    port = ntohs(address->sin6_port);
+  }
+  ip = text;
+}
+
+}  // namespace
+
+bool Connection::Wait(short events, int milliseconds) const {
+  pollfd entry{socket_, events, 0};
+  int ready = 0;
+  do {
+    ready = poll(&entry, 1, milliseconds);
+  } while (ready < 0 && errno == EINTR);
+  return ready > 0;
+}
+
+bool Connection::WaitForRequest(int seconds, const std::atomic<bool>& draining) {
+  constexpr int kSliceMs = 100;
+  if (begin_ < end_) return !draining;
+  for (int waited = 0; waited < seconds * 1000 && !draining; waited += kSliceMs) {
+    if (Wait(POLLIN, kSliceMs)) return true;
+  }
+  return false;
+}
+
+bool Connection::Gone() const {
+  pollfd entry{socket_, POLLRDHUP, 0};
+  return poll(&entry, 1, 0) > 0 &&
+         (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+bool Connection::is_readable() const { return begin_ < end_ || Wait(POLLIN, stalled_ms_); }
+
+ssize_t Connection::read(char* data, size_t size) {
+  if (begin_ == end_) {
+    if (!Wait(POLLIN, stalled_ms_)) return -1;
+    const ssize_t got = recv(socket_, buffer_.data(), buffer_.size(), 0);
+    if (got <= 0) return got;
+    begin_ = 0;
+    end_ = static_cast<size_t>(got);
+  }
+  const size_t count = std::min(size, end_ - begin_);
+  std::memcpy(data, buffer_.data() + begin_, count);
+  begin_ += count;
+  return static_cast<ssize_t>(count);
+}
+
+// Everything or an error: the library does not come back for the rest of a short write everywhere.
+ssize_t Connection::write(const char* data, size_t size) {
+  size_t sent = 0;
+  while (sent < size) {
+    if (!Wait(POLLOUT, stalled_ms_)) return -1;
+    const ssize_t count = send(socket_, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (count < 0) return -1;
+    sent += static_cast<size_t>(count);
+  }
+  return static_cast<ssize_t>(sent);
+}
+
+void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {
+  ReadAddress(getpeername, socket_, ip, port);
+}
+
+void Connection::get_local_ip_and_port(std::string& ip, int& port) const {
+  ReadAddress(getsockname, socket_, ip, port);
+}
+
+}  // namespace tern

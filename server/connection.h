@@ -1,0 +1,45 @@
+// A connected socket as cpp-httplib wants to see one, with time limits, and with a look whether the
+// other side has gone.
+#ifndef TERN_SERVER_CONNECTION_H_
+#define TERN_SERVER_CONNECTION_H_
+
+#include <httplib.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <string>
+
+namespace tern {
+
+class Connection final : public httplib::Stream {
+ public:
+  // Does not own `socket`.
+  Connection(int socket, int stalled_seconds)
+      : socket_(socket), stalled_ms_(stalled_seconds * 1000) {}
+
+  // Waits for the first byte of a request. False after `seconds`, where the other side has closed,
+  // or soon after `draining` is set.
+  bool WaitForRequest(int seconds, const std::atomic<bool>& draining);
+  // The other side has closed the connection, or at least its half of it. Sends and reads nothing.
+  bool Gone() const;
+
+  bool is_readable() const override;
+  bool is_writable() const override { return !Gone(); }
+  ssize_t read(char* data, size_t size) override;
+  ssize_t write(const char* data, size_t size) override;
+  void get_remote_ip_and_port(std::string& ip, int& port) const override;
+  void get_local_ip_and_port(std::string& ip, int& port) const override;
+  socket_t socket() const override { return socket_; }
+
+ private:
+  bool Wait(short events, int milliseconds) const;
+
+  const int socket_, stalled_ms_;
+  std::array<char, 4096> buffer_;  // read ahead: the library reads headers byte by byte
+  size_t begin_ = 0, end_ = 0;
+};
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_CONNECTION_H_

@@ -1,0 +1,46 @@
+// The HTTP side: connections, routes, errors. The only part that knows cpp-httplib, which stays
+// behind this interface.
+#ifndef TERN_SERVER_HTTP_SERVER_H_
+#define TERN_SERVER_HTTP_SERVER_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "server/completion_service.h"
+
+namespace tern {
+
+struct HttpOptions {
+  std::string host = "127.0.0.1";
+  int port = 8080;  // 0: any free one
+  // Connections served at once; more wait. Each request that runs or waits holds one.
+  size_t connections = 128;
+  size_t max_body_bytes = 8u << 20;
+  int idle_seconds = 5;      // after which a connection without a request is closed
+  int stalled_seconds = 30;  // of a client that neither reads nor writes what it should
+};
+
+class HttpServer {
+ public:
+  // Binds; nothing is answered before Serve. `service` outlives this. Throws Error where the
+  // address cannot be had.
+  HttpServer(CompletionService& service, const HttpOptions& options);
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  int port() const;
+  // Answers requests until Drain, then returns when all that were begun are answered.
+  void Serve();
+  // Accepts nothing more. From any thread, also before Serve.
+  void Drain();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_HTTP_SERVER_H_

@@ -1,0 +1,50 @@
+// What the HTTP threads ask of the compute thread, and how it answers.
+#ifndef TERN_SERVER_JOB_H_
+#define TERN_SERVER_JOB_H_
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/generation_options.h"
+#include "engine/generator.h"
+
+namespace tern {
+
+// Consecutive tokens of a text.
+struct TokenRun {
+  std::vector<TokenId> ids;
+  std::vector<float> logprobs;             // [ids.size()]; empty where not asked for
+  std::vector<TokenLogprob> top_logprobs;  // [ids.size(), options.logprobs]
+};
+
+// Receives what a job produces, for each sequence (an index into Job::sequences) in order;
+// different sequences may interleave. Called on the compute thread: must not block.
+class JobSink {
+ public:
+  virtual ~JobSink() = default;
+  // More text, never empty, and the tokens since the last call.
+  virtual void OnPiece(size_t sequence, std::string text, TokenRun tokens) = 0;
+  // The sequence is done. `tokens` are those since the last OnPiece.
+  virtual void OnFinish(size_t sequence, GenerationResult result, TokenRun tokens) = 0;
+  // The job failed: nothing more comes.
+  virtual void OnError(const std::string& message) = 0;
+};
+
+struct Sequence {
+  std::vector<TokenId> prompt;
+  GenerationOptions options;
+};
+
+// One request: its sequences may run in any order, or side by side.
+struct Job {
+  std::vector<Sequence> sequences;
+  std::shared_ptr<JobSink> sink;
+  std::atomic<bool> cancelled = false;  // ends the job within one pass
+};
+
+}  // namespace tern
+
+#endif  // TERN_SERVER_JOB_H_

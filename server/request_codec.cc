@@ -1,0 +1,373 @@
+#include "server/request_codec.h"
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <limits>
+#include <span>
+#include <string>
+
+#include "engine/error.h"
+#include "server/json_fields.h"
+
+namespace tern {
+namespace {
+
+constexpr int32_t kDefaultCompletionTokens = 16;  // the OpenAI API's
+constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+
+// --- Fields that would change the answer, were they not ignored.
+
+struct Refused {
+  const char* name;
+  std::array<const char*, 2> harmless;  // strings that ask for nothing, beside empty values
+};
+constexpr Refused kRefused[] = {{"audio", {}},
+                                {"echo", {}},
+                                {"function_call", {"none", "auto"}},
+                                {"functions", {}},
+                                {"grammar", {}},
+                                {"guided_choice", {}},
+                                {"guided_grammar", {}},
+                                {"guided_json", {}},
+                                {"guided_regex", {}},
+                                {"json_schema", {}},
+                                {"min_tokens", {}},
+                                {"prompt_logprobs", {}},
+                                {"structured_outputs", {}},
+                                {"suffix", {}},
+                                {"tool_choice", {"none", "auto"}},
+                                {"tools", {}},
+                                {"use_beam_search", {}},
+                                {"web_search_options", {}}};
+
+// false, 0, "" and empty lists or objects ask for nothing.
+bool AsksForNothing(const Json& value) {
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_number()) return value == 0;
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.empty();
+}
+
+void RefuseWhatIsNotDone(const JsonFields& fields) {
+  for (const Refused& refused : kRefused) {
+    const Json* value = fields.Find(refused.name);
+    if (value == nullptr || AsksForNothing(*value)) continue;
+    const auto is_value = [&](const char* text) { return text != nullptr && *value == text; };
+    if (std::any_of(refused.harmless.begin(), refused.harmless.end(), is_value)) continue;
+    throw UnsupportedField(
+        refused.name, std::string(refused.name) + " is not supported by this server; leave it out");
+  }
+  if (const Json* format = fields.Find("response_format")) {
+    if (!format->is_object()) throw WrongValue("response_format", *format, "an object");
+    const auto type = JsonFields(*format, "response_format.").String("type");
+    if (type != "text") {
+      throw UnsupportedField("response_format.type",
+                             "response_format.type is " + (type ? "\"" + *type + "\"" : "missing") +
+                                 ", expected \"text\": other formats are not supported");
+    }
+  }
+  if (const Json* modalities = fields.Find("modalities")) {
+    if (*modalities != Json::array({"text"})) {
+      throw UnsupportedField("modalities", "modalities: only [\"text\"] is supported");
+    }
+  }
+}
+
+// --- Prompts and messages.
+
+Prompt ParsePrompt(const Json& value, const std::string& path) {
+  if (value.is_string()) return value.get<std::string>();
+  std::vector<TokenId> ids;
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string at = path + "[" + std::to_string(i) + "]";
+    if (!value[i].is_number_integer()) throw WrongValue(at, value[i], "a token id");
+    const Json holder = {{"id", value[i]}};
+    try {
+      ids.push_back(static_cast<TokenId>(*JsonFields(holder).Integer("id", 0, kMaxInt32)));
+    } catch (const RequestError&) {
+      throw WrongValue(at, value[i], "a token id");
+    }
+  }
+  if (ids.empty()) throw BadField(path, path + " is an empty list, expected at least one token id");
+  return ids;
+}
+
+std::vector<Prompt> ParsePrompts(const JsonFields& fields) {
+  constexpr const char* kExpected =
+      "a string, a list of token ids, a list of strings or a list of lists of token ids";
+  const Json* value = fields.Find("prompt");
+  if (value == nullptr) {
+    throw RequestError(400, "missing_required_parameter",
+                       "prompt is missing, expected " + std::string(kExpected), "prompt");
+  }
+  if (value->is_string()) return {ParsePrompt(*value, "prompt")};
+  if (!value->is_array()) throw WrongValue("prompt", *value, kExpected);
+  if (value->empty())
+    throw BadField("prompt", "prompt is an empty list, expected " + std::string(kExpected));
+  if (value->front().is_number()) return {ParsePrompt(*value, "prompt")};
+  std::vector<Prompt> prompts;
+  const bool lists = value->front().is_array();
+  for (size_t i = 0; i < value->size(); ++i) {
+    const Json& entry = (*value)[i];
+    const std::string at = "prompt[" + std::to_string(i) + "]";
+    if (lists ? !entry.is_array() : !entry.is_string()) {
+      throw WrongValue(at, entry, lists ? "a list of token ids like the first" : "a string");
+    }
+    prompts.push_back(ParsePrompt(entry, at));
+  }
+  return prompts;
+}
+
+// A string, or a list of parts of which only text is understood.
+std::string ParseContent(const JsonFields& message) {
+  const Json* value = message.Find("content");
+  const std::string path = message.Path("content");
+  if (value == nullptr) {
+    throw RequestError(400, "missing_required_parameter",
+                       path + " is missing, expected a string or a list of text parts", path);
+  }
+  if (value->is_string()) return value->get<std::string>();
+  if (!value->is_array()) throw WrongValue(path, *value, "a string or a list of text parts");
+  std::string content;
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::string at = path + "[" + std::to_string(i) + "]";
+    if (!(*value)[i].is_object()) throw WrongValue(at, (*value)[i], "an object");
+    const JsonFields part((*value)[i], at + ".");
+    const auto type = part.String("type");
+    if (type != "text") {
+      throw UnsupportedField(at + ".type", at + ".type is " +
+                                               (type ? "\"" + *type + "\"" : "missing") +
+                                               ", expected \"text\": this model reads text only");
+    }
+    const auto text = part.String("text");
+    if (!text) throw BadField(at + ".text", at + ".text is missing, expected a string");
+    content += *text;
+  }
+  return content;
+}
+
+ChatMessage ParseMessage(const Json& value, const std::string& path) {
+  if (!value.is_object()) throw WrongValue(path, value, "an object with role and content");
+  const JsonFields message(value, path + ".");
+  const auto role = message.String("role");
+  if (!role) {
+    throw RequestError(400, "missing_required_parameter",
+                       path + ".role is missing, expected system, user or assistant",
+                       path + ".role");
+  }
+  if (*role == "tool" || *role == "function") {
+    throw UnsupportedField(path + ".role", path + ".role is \"" + *role +
+                                               "\": tools are not supported by this server");
+  }
+  if (*role != "system" && *role != "developer" && *role != "user" && *role != "assistant") {
+    throw WrongValue(path + ".role", value["role"], "system, developer, user or assistant");
+  }
+  if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !AsksForNothing(*calls)) {
+    throw UnsupportedField(path + ".tool_calls",
+                           path + ".tool_calls: tools are not supported by this server");
+  }
+  // "developer" is the newer name of the same role.
+  return {*role == "developer" ? "system" : *role, ParseContent(message)};
+}
+
+std::vector<ChatMessage> ParseMessages(const JsonFields& fields) {
+  const Json* value = fields.Find("messages");
+  if (value == nullptr) {
+    throw RequestError(400, "missing_required_parameter",
+                       "messages is missing, expected a list of messages", "messages");
+  }
+  if (!value->is_array() || value->empty())
+    throw WrongValue("messages", *value, "a list of at least one message");
+  std::vector<ChatMessage> messages;
+  for (size_t i = 0; i < value->size(); ++i)
+    messages.push_back(ParseMessage((*value)[i], "messages[" + std::to_string(i) + "]"));
+  return messages;
+}
+
+// --- Options.
+
+void ParseSampling(const JsonFields& fields, SamplingOptions& sampling) {
+  sampling.temperature = static_cast<float>(fields.Number("temperature").value_or(1.0));
+  sampling.top_p = static_cast<float>(fields.Number("top_p").value_or(1.0));
+  // The API's range begins with 0, the engine's just above: the best token alone.
+  if (sampling.top_p == 0.0f) sampling.top_p = std::numeric_limits<float>::min();
+  sampling.min_p = static_cast<float>(fields.Number("min_p").value_or(0.0));
+  // Some clients write -1 for all.
+  sampling.top_k = static_cast<int32_t>(
+      std::max<int64_t>(fields.Integer("top_k", -1, kMaxInt32).value_or(0), 0));
+  sampling.repetition_penalty = static_cast<float>(fields.Number("repetition_penalty").value_or(1));
+  sampling.frequency_penalty = static_cast<float>(fields.Number("frequency_penalty").value_or(0));
+  sampling.presence_penalty = static_cast<float>(fields.Number("presence_penalty").value_or(0));
+}
+
+void ParseLogitBias(const JsonFields& fields, SamplingOptions& sampling) {
+  const Json* value = fields.Find("logit_bias");
+  if (value == nullptr) return;
+  if (!value->is_object()) throw WrongValue("logit_bias", *value, "an object of token ids");
+  for (const auto& [key, bias] : value->items()) {
+    const bool digits =
+        !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits) {
+      throw BadField("logit_bias", "logit_bias has the key " + Json(key).dump(-1, ' ', true) +
+                                       ", expected a token id");
+    }
+    if (!bias.is_number()) throw WrongValue("logit_bias." + key, bias, "a number");
+    sampling.logit_bias[static_cast<TokenId>(std::stol(key))] = bias.get<float>();
+  }
+}
+
+void ParseStop(const JsonFields& fields, GenerationOptions& generation) {
+  const Json* value = fields.Find("stop");
+  if (value == nullptr) return;
+  if (value->is_string()) {
+    generation.stops = {value->get<std::string>()};
+    return;
+  }
+  if (!value->is_array()) throw WrongValue("stop", *value, "a string or a list of strings");
+  for (const Json& stop : *value) {
+    if (!stop.is_string()) throw WrongValue("stop", stop, "a string or a list of strings");
+    generation.stops.push_back(stop.get<std::string>());
+  }
+}
+
+void ParseMaxTokens(const JsonFields& fields, ApiRequest& request) {
+  const auto older = fields.Integer("max_tokens", 1, kMaxInt32);
+  const auto newer = fields.Integer("max_completion_tokens", 1, kMaxInt32);
+  if (older && newer && *older != *newer) {
+    throw BadField("max_completion_tokens", "max_completion_tokens is " + std::to_string(*newer) +
+                                                " and max_tokens " + std::to_string(*older) +
+                                                ", expected one of them or the same value");
+  }
+  const int64_t otherwise =
+      request.dialect == Dialect::kChat ? kMaxInt32 : kDefaultCompletionTokens;
+  request.generation.max_tokens = static_cast<int32_t>(newer.value_or(older.value_or(otherwise)));
+}
+
+// The completions endpoint takes a count; the chat endpoint takes a switch and a count.
+void ParseLogprobs(const JsonFields& fields, ApiRequest& request) {
+  int32_t& wanted = request.generation.logprobs;
+  if (request.dialect == Dialect::kCompletion) {
+    wanted = static_cast<int32_t>(fields.Integer("logprobs", 0, kMaxLogprobs).value_or(-1));
+    return;
+  }
+  const bool on = fields.Bool("logprobs").value_or(false);
+  const auto top = fields.Integer("top_logprobs", 0, kMaxLogprobs);
+  if (top && !on) {
+    throw BadField("top_logprobs",
+                   "top_logprobs is given without logprobs, expected \"logprobs\": "
+                   "true beside it");
+  }
+  wanted = on ? static_cast<int32_t>(top.value_or(0)) : -1;
+}
+
+void ParseSpeculation(const JsonFields& fields, GenerationOptions& generation) {
+  const Json* value = fields.Find("speculation");
+  if (value == nullptr) return;
+  if (!value->is_object()) throw WrongValue("speculation", *value, "an object");
+  for (const auto& [key, entry] : value->items()) {
+    if (key != "mode" && key != "max_rows") {
+      throw BadField("speculation." + key,
+                     "speculation has a field \"" + key + "\", expected mode and max_rows only");
+    }
+  }
+  const JsonFields speculation(*value, "speculation.");
+  if (const auto mode = speculation.String("mode")) {
+    try {
+      generation.draft = ParseDraftMode(*mode);
+    } catch (const Error&) {
+      throw WrongValue("speculation.mode", *mode, "auto, tree, chain, ngram or off");
+    }
+  }
+  if (const auto rows = speculation.Integer("max_rows", 1, kMaxRows))
+    generation.max_rows = static_cast<int32_t>(*rows);
+}
+
+void ParseStreaming(const JsonFields& fields, ApiRequest& request) {
+  request.stream = fields.Bool("stream").value_or(false);
+  const Json* options = fields.Find("stream_options");
+  if (options == nullptr) return;
+  if (!options->is_object()) throw WrongValue("stream_options", *options, "an object");
+  if (!request.stream) {
+    throw BadField("stream_options",
+                   "stream_options is given without stream, expected \"stream\": true beside it");
+  }
+  request.include_usage =
+      JsonFields(*options, "stream_options.").Bool("include_usage").value_or(false);
+}
+
+void ParseCounts(const JsonFields& fields, ApiRequest& request) {
+  request.n = static_cast<int32_t>(fields.Integer("n", 1, kMaxChoices).value_or(1));
+  const auto best_of = fields.Integer("best_of", 1, kMaxChoices);
+  if (best_of && *best_of != request.n) {
+    throw UnsupportedField("best_of", "best_of is " + std::to_string(*best_of) +
+                                          ", expected the value of n, " +
+                                          std::to_string(request.n));
+  }
+  const size_t choices =
+      std::max<size_t>(request.prompts.size(), 1) * static_cast<size_t>(request.n);
+  if (choices > static_cast<size_t>(kMaxChoices)) {
+    throw BadField("n", "the request asks for " + std::to_string(choices) +
+                            " texts, expected at most " + std::to_string(kMaxChoices));
+  }
+}
+
+// Limits that the engine itself sets; its messages begin with the field's name.
+void CheckLimits(const GenerationOptions& generation) {
+  try {
+    generation.Validate();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    throw BadField(message.substr(0, message.find(' ')), message);
+  }
+}
+
+Json ParseBody(std::string_view body) {
+  Json json;
+  try {
+    json = Json::parse(body);
+  } catch (const Json::exception& error) {
+    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at ..."
+    if (const size_t end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
+    throw RequestError(400, "invalid_json", "the body is not JSON: " + reason);
+  }
+  if (!json.is_object())
+    throw RequestError(400, "invalid_json", "the body is not a JSON object, expected {...}");
+  return json;
+}
+
+}  // namespace
+
+ApiRequest ParseRequest(Dialect dialect, std::string_view body) {
+  const Json json = ParseBody(body);
+  const JsonFields fields(json);
+  ApiRequest request;
+  request.dialect = dialect;
+  request.model = fields.String("model").value_or("");
+  if (dialect == Dialect::kChat) {
+    request.messages = ParseMessages(fields);
+  } else {
+    request.prompts = ParsePrompts(fields);
+  }
+  RefuseWhatIsNotDone(fields);
+  ParseCounts(fields, request);
+  ParseStreaming(fields, request);
+  ParseMaxTokens(fields, request);
+  ParseLogprobs(fields, request);
+  GenerationOptions& generation = request.generation;
+  ParseSampling(fields, generation.sampling);
+  ParseLogitBias(fields, generation.sampling);
+  ParseStop(fields, generation);
+  ParseSpeculation(fields, generation);
+  generation.ignore_eos = fields.Bool("ignore_eos").value_or(false);
+  if (const auto seed = fields.Integer("seed", std::numeric_limits<int64_t>::min(),
+                                       std::numeric_limits<int64_t>::max())) {
+    generation.sampling.seed = static_cast<uint64_t>(*seed);
+    request.has_seed = true;
+  }
+  request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
+  CheckLimits(generation);
+  return request;
+}
+
+}  // namespace tern

@@ -1,0 +1,135 @@
+// `tern serve` as a user runs it: the same tokens as `tern generate`, ports, signals, wrong usage.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/background_program.h"
+#include "tests/support/http_client.h"
+#include "tests/support/model_dir.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_model.h"
+
+namespace tern {
+namespace {
+
+using nlohmann::json;
+
+class ServeTest : public ::testing::Test {
+ protected:
+  ServeTest() {
+    ModelConfig config = TinyConfig();
+    config.vocab_size = 340;  // the tokenizer's
+    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
+    std::filesystem::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
+                               model_ + "/tokenizer.model");
+  }
+  // Starts the server and returns its port.
+  int Start(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {TERN_PROGRAM, "serve", "--model", model_, "--port", "0", "--json"});
+    server_ = std::make_unique<BackgroundProgram>(more);
+    const std::string line = server_->ReadLine();
+    EXPECT_FALSE(line.empty()) << server_->Errors();
+    const json started = json::parse(line);
+    EXPECT_EQ(started.at("model"), "model");
+    EXPECT_EQ(started.at("url"),
+              "http://127.0.0.1:" + std::to_string(started.at("port").get<int>()));
+    return started.at("port");
+  }
+  json Generate(const std::vector<std::string>& more) {
+    std::vector<std::string> command = {TERN_PROGRAM, "generate", "--model", model_, "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    const ProgramResult result = RunProgram(command);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_ / "model";
+  std::unique_ptr<BackgroundProgram> server_;
+};
+
+TEST_F(ServeTest, TheSameTokensAsGenerate) {
+  const int port = Start();
+  json body = {{"prompt", "the cat sat on the cat"},
+               {"max_tokens", 60},
+               {"temperature", 0.8},
+               {"top_p", 0.9},
+               {"min_p", 0.01},
+               {"repetition_penalty", 1.2},
+               {"presence_penalty", 0.5},
+               {"seed", 11},
+               {"logprobs", 3},
+               {"return_token_ids", true}};
+  const json generated =
+      Generate({"--prompt", "the cat sat on the cat", "--max-tokens", "60", "--temperature", "0.8",
+                "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.2",
+                "--presence-penalty", "0.5", "--seed", "11", "--logprobs", "3"});
+  for (const char* mode : {"auto", "ngram", "off"}) {
+    body["speculation"] = {{"mode", mode}};
+    const HttpAnswer answer = HttpClient(port).Post("/v1/completions", body.dump());
+    ASSERT_EQ(answer.status, 200) << answer.body;
+    const json choice = json::parse(answer.body).at("choices").at(0);
+    EXPECT_EQ(choice.at("token_ids"), generated.at("token_ids")) << mode;
+    EXPECT_EQ(choice.at("text"), generated.at("text")) << mode;
+    EXPECT_EQ(choice.at("finish_reason"), generated.at("finish_reason")) << mode;
+    const json& logprobs = choice.at("logprobs").at("token_logprobs");
+    for (size_t i = 0; i < logprobs.size(); ++i)
+      EXPECT_EQ(logprobs[i], generated.at("logprobs").at(i).at("logprob"));
+  }
+  server_->Signal(SIGTERM);
+  EXPECT_EQ(server_->Wait(), 0);
+}
+
+TEST_F(ServeTest, TheFirstSignalWaitsForWhatIsBegunTheSecondDoesNot) {
+  const int port = Start();
+  HttpClient client(port);
+  const json body = {
+      {"prompt", "x"}, {"max_tokens", 400}, {"ignore_eos", true}, {"stream", true}, {"n", 100}};
+  client.Send("POST", "/v1/completions", body.dump());
+  EXPECT_EQ(client.ReadHead().status, 200);
+  std::string part;
+  EXPECT_TRUE(client.ReadPart(part));
+  server_->Signal(SIGINT);
+  for (int i = 0; i < 500; ++i) {
+    try {
+      HttpClient refused(port);
+    } catch (const std::runtime_error&) {
+      break;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_THROW(HttpClient{port}, std::runtime_error);
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(client.ReadPart(part));  // still streaming
+  server_->Signal(SIGTERM);
+  EXPECT_EQ(server_->Wait(), 128 + SIGTERM);
+}
+
+TEST_F(ServeTest, WhatCannotBeServedIsOneLine) {
+  const int port = Start();
+  const auto serve = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {TERN_PROGRAM, "serve", "--model", model_});
+    return RunProgram(more);
+  };
+  const ProgramResult taken = serve({"--port", std::to_string(port)});
+  EXPECT_EQ(taken.status, 1);
+  EXPECT_EQ(taken.ErrorLines(), 1) << taken.err;
+  EXPECT_NE(taken.err.find(std::to_string(port)), std::string::npos) << taken.err;
+  EXPECT_EQ(taken.out, "");
+  EXPECT_EQ(serve({"--context", "100000"}).status, 1);
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"--port", "70000"}, {"--queue", "-1"}, {"--nonsense"}}) {
+    const ProgramResult result = serve(wrong);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace tern

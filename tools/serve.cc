@@ -1,0 +1,163 @@
+// `tern serve`: the HTTP server.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "engine/chat_template.h"
+#include "engine/generator.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "server/completion_service.h"
+#include "server/compute_thread.h"
+#include "server/http_server.h"
+#include "tools/commands.h"
+#include "tools/model_path.h"
+
+namespace tern {
+namespace {
+
+struct ServeOptions {
+  HttpOptions http;
+  size_t queue = 64;
+  int32_t context = 0;
+  std::string name;
+};
+
+// Waits for SIGTERM and SIGINT: the first lets the server finish what it has begun, the second ends
+// the program at once, as does the first while there is no server yet. Made before any other
+// thread, so that all of them inherit the mask and leave the signals to this one.
+class SignalWatcher {
+ public:
+  SignalWatcher() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGTERM);
+    sigaddset(&signals_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals_, &before_);
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~SignalWatcher() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    pthread_kill(thread_.native_handle(), SIGTERM);  // wakes it
+    thread_.join();
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  void Watch(HttpServer* server) {
+    const std::lock_guard lock(mutex_);
+    server_ = server;
+  }
+
+ private:
+  void Run() {
+    for (int count = 1;; ++count) {
+      int signal = 0;
+      sigwait(&signals_, &signal);
+      const std::lock_guard lock(mutex_);
+      if (done_) return;
+      if (server_ == nullptr || count > 1) _exit(128 + signal);
+      std::fputs("tern: finishing the requests that are begun; again to stop at once\n", stderr);
+      server_->Drain();
+    }
+  }
+
+  sigset_t signals_, before_;
+  std::mutex mutex_;
+  HttpServer* server_ = nullptr;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+// The name of the model's folder, or "tern" for the one that ships.
+std::string ModelName(const ServeOptions& options, const CommonOptions& common,
+                      const std::string& dir) {
+  if (!options.name.empty()) return options.name;
+  if (common.model.empty()) return "tern";
+  const auto path = std::filesystem::weakly_canonical(dir);
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+void Announce(const ServeOptions& options, const CommonOptions& common, const ServedModel& served,
+              int port) {
+  const bool v6 = options.http.host.find(':') != std::string::npos;
+  const std::string host = v6 ? "[" + options.http.host + "]" : options.http.host;
+  const std::string url = "http://" + host + ":" + std::to_string(port);
+  if (common.json) {
+    const OrderedJson json = {{"url", url}, {"port", port}, {"model", served.id}};
+    std::printf("%s\n", json.dump().c_str());
+  } else {
+    std::printf("%s serves %s, context %d tokens\n", url.c_str(), served.id.c_str(),
+                served.max_context);
+  }
+  std::fflush(stdout);
+  if (const std::string problem = served.chat_template.Problem(); !problem.empty())
+    std::fprintf(stderr, "tern: no chat completions: %s\n", problem.c_str());
+  if (options.http.host != "127.0.0.1" && options.http.host != "localhost" &&
+      options.http.host != "::1") {
+    std::fputs("tern: whoever reaches this address can use the server: there are no keys yet\n",
+               stderr);
+  }
+}
+
+void RunServe(ServeOptions& options, const CommonOptions& common) {
+  SignalWatcher signals;
+  const std::string dir = ResolveModel(common.model);
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
+  const ChatTemplate chat_template = ChatTemplate::Load(dir);
+  const Model model = LoadModel(dir);
+  GeneratorLimits limits;
+  limits.max_context = options.context;
+  Generator generator(model, *tokenizer, limits);
+  const ServedModel served{model.config,
+                           *tokenizer,
+                           chat_template,
+                           ModelName(options, common, dir),
+                           "tern-" + std::to_string(model.config.hidden_size) + "x" +
+                               std::to_string(model.config.num_hidden_layers),
+                           generator.max_context(),
+                           static_cast<int64_t>(std::time(nullptr))};
+  ComputeThread compute(generator, options.queue);
+  CompletionService service(served, compute);
+  // Those that wait or run, and as many again that only ask how things are.
+  options.http.connections = 2 * options.queue + 32;
+  HttpServer server(service, options.http);
+  signals.Watch(&server);
+  Announce(options, common, served, server.port());
+  server.Serve();
+  signals.Watch(nullptr);
+}
+
+}  // namespace
+
+void AddServe(CLI::App& app, const CommonOptions& common) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* command = app.add_subcommand("serve", "Serves an OpenAI-style HTTP API");
+  command->add_option("--host", options->http.host, "Address to listen on")->capture_default_str();
+  command->add_option("--port", options->http.port, "Port to listen on; 0 = a free one, printed")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  command
+      ->add_option("--queue", options->queue,
+                   "Requests that may wait; more are refused with status 429")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command->add_option("--context", options->context,
+                      "Tokens of prompt and answer together (default: the model's)");
+  command->add_option("--name", options->name,
+                      "The model's name in the API (default: its folder's)");
+  command->callback([options, &common] { RunServe(*options, common); });
+}
+
+}  // namespace tern
