@@ -67,10 +67,8 @@ Exchange::~Exchange() {
 std::string Exchange::Whole(const GoneCheck& gone) {
   while (!answer_.done()) {
     const std::optional<JobEvent> event = events_->Next(kPoll);
-    if (!event) {
-      if (gone()) return "";
-      continue;
-    }
+    if (gone()) return "";
+    if (!event) continue;
     if (event->kind == JobEvent::Kind::kError) throw Failed(*event);
     answer_.Finish(*event);
   }

@@ -95,6 +95,8 @@ OrderedJson TimingsJson(const Timings& timings) {
                       {"decode_tokens_per_second", timings.decode_tokens_per_second()},
                       {"prompt_seconds", timings.prompt_seconds},
                       {"decode_seconds", timings.decode_seconds},
+                      {"draft_seconds", timings.draft_seconds},
+                      {"threads", timings.threads},
                       {"steps", timings.steps},
                       {"verify_steps", timings.verify_steps},
                       {"drafted", timings.drafted},
@@ -112,10 +114,14 @@ Timings Sum(std::span<const Timings> all) {
     sum.prompt_seconds += timings.prompt_seconds;
     sum.decode_tokens += timings.decode_tokens;
     sum.decode_seconds += timings.decode_seconds;
+    sum.draft_seconds += timings.draft_seconds;
+    sum.threads = timings.threads;
     sum.steps += timings.steps;
     sum.verify_steps += timings.verify_steps;
     sum.drafted += timings.drafted;
     sum.accepted += timings.accepted;
+    for (size_t i = 0; i < sum.accepted_at_depth.size(); ++i)
+      sum.accepted_at_depth[i] += timings.accepted_at_depth[i];
     sum.draft_mode = timings.draft_mode;
     sum.draft_reason = timings.draft_reason;
   }

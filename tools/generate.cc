@@ -18,6 +18,7 @@
 #include "engine/generator.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "server/response_codec.h"
 #include "tools/commands.h"
 #include "tools/heads.h"
 #include "tools/model_path.h"
@@ -72,23 +73,6 @@ Json LogprobsJson(const Tokenizer& tokenizer, const GenerationResult& result, in
     list.push_back(std::move(entry));
   }
   return list;
-}
-
-Json TimingsJson(const Timings& timings) {
-  Json json = {{"prompt_tokens_per_second", timings.prompt_tokens_per_second()},
-               {"decode_tokens_per_second", timings.decode_tokens_per_second()},
-               {"prompt_seconds", timings.prompt_seconds},
-               {"decode_seconds", timings.decode_seconds},
-               {"draft_seconds", timings.draft_seconds},
-               {"threads", timings.threads},
-               {"steps", timings.steps},
-               {"verify_steps", timings.verify_steps},
-               {"drafted", timings.drafted},
-               {"accepted", timings.accepted},
-               {"acceptance_length", timings.acceptance_length()},
-               {"draft", timings.draft_mode}};
-  if (!timings.draft_reason.empty()) json["draft_reason"] = timings.draft_reason;
-  return json;
 }
 
 void PrintJson(const Tokenizer& tokenizer, const GenerationOptions& options,
