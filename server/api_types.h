@@ -19,12 +19,12 @@ namespace tern {
 // answer's shape.
 enum class Dialect { kCompletion, kChat };
 
-using Prompt = std::variant<std::string, std::vector<TokenId>>;
+using PromptInput = std::variant<std::string, std::vector<TokenId>>;
 
 struct ApiRequest {
   Dialect dialect = Dialect::kCompletion;
   std::string model;                  // empty: whichever is served
-  std::vector<Prompt> prompts;        // of a completion, at least one
+  std::vector<PromptInput> prompts;   // of a completion, at least one
   std::vector<ChatMessage> messages;  // of a chat, at least one
   GenerationOptions generation;       // seed is set only where has_seed
   bool has_seed = false;

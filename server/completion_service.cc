@@ -104,7 +104,7 @@ void CompletionService::CheckModel(const std::string& id, const std::string& par
       param);
 }
 
-std::vector<TokenId> CompletionService::Encode(const Prompt& prompt,
+std::vector<TokenId> CompletionService::Encode(const PromptInput& prompt,
                                                const std::string& param) const {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
     for (size_t i = 0; i < ids->size(); ++i) {

@@ -76,7 +76,7 @@ class CompletionService {
   ComputeThread::Load load() const { return compute_.load(); }
 
  private:
-  std::vector<TokenId> Encode(const Prompt& prompt, const std::string& param) const;
+  std::vector<TokenId> Encode(const PromptInput& prompt, const std::string& param) const;
   std::vector<std::vector<TokenId>> EncodeAll(const ApiRequest& request) const;
 
   const ServedModel& served_;

@@ -76,7 +76,7 @@ void RefuseWhatIsNotDone(const JsonFields& fields) {
 
 // --- Prompts and messages.
 
-Prompt ParsePrompt(const Json& value, const std::string& path) {
+PromptInput ParsePrompt(const Json& value, const std::string& path) {
   if (value.is_string()) return value.get<std::string>();
   std::vector<TokenId> ids;
   for (size_t i = 0; i < value.size(); ++i) {
@@ -93,7 +93,7 @@ Prompt ParsePrompt(const Json& value, const std::string& path) {
   return ids;
 }
 
-std::vector<Prompt> ParsePrompts(const JsonFields& fields) {
+std::vector<PromptInput> ParsePrompts(const JsonFields& fields) {
   constexpr const char* kExpected =
       "a string, a list of token ids, a list of strings or a list of lists of token ids";
   const Json* value = fields.Find("prompt");
@@ -106,7 +106,7 @@ std::vector<Prompt> ParsePrompts(const JsonFields& fields) {
   if (value->empty())
     throw BadField("prompt", "prompt is an empty list, expected " + std::string(kExpected));
   if (value->front().is_number()) return {ParsePrompt(*value, "prompt")};
-  std::vector<Prompt> prompts;
+  std::vector<PromptInput> prompts;
   const bool lists = value->front().is_array();
   for (size_t i = 0; i < value->size(); ++i) {
     const Json& entry = (*value)[i];

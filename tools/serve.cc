@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "engine/chat_template.h"
+#include "engine/draft_heads.h"
 #include "engine/generator.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
@@ -22,6 +23,7 @@
 #include "server/compute_thread.h"
 #include "server/http_server.h"
 #include "tools/commands.h"
+#include "tools/heads.h"
 #include "tools/model_path.h"
 
 namespace tern {
@@ -119,7 +121,8 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const Model model = LoadModel(dir);
   GeneratorLimits limits;
   limits.max_context = options.context;
-  Generator generator(model, *tokenizer, limits);
+  const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
+  Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));
   const ServedModel served{model.config,
                            *tokenizer,
                            chat_template,

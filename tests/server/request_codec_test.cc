@@ -81,10 +81,10 @@ TEST(RequestCodecTest, PromptsOfEveryForm) {
     return ParseRequest(Dialect::kCompletion, R"({"prompt": )" + prompt + "}").prompts;
   };
   using Ids = std::vector<TokenId>;
-  EXPECT_EQ(prompts(R"("ab")"), (std::vector<Prompt>{"ab"}));
-  EXPECT_EQ(prompts(R"(["ab", ""])"), (std::vector<Prompt>{"ab", ""}));
-  EXPECT_EQ(prompts("[1, 2]"), (std::vector<Prompt>{Ids{1, 2}}));
-  EXPECT_EQ(prompts("[[1, 2], [3]]"), (std::vector<Prompt>{Ids{1, 2}, Ids{3}}));
+  EXPECT_EQ(prompts(R"("ab")"), (std::vector<PromptInput>{"ab"}));
+  EXPECT_EQ(prompts(R"(["ab", ""])"), (std::vector<PromptInput>{"ab", ""}));
+  EXPECT_EQ(prompts("[1, 2]"), (std::vector<PromptInput>{Ids{1, 2}}));
+  EXPECT_EQ(prompts("[[1, 2], [3]]"), (std::vector<PromptInput>{Ids{1, 2}, Ids{3}}));
 }
 
 TEST(RequestCodecTest, ChatOptionsAndContents) {
