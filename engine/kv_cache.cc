@@ -132,11 +132,13 @@ KvLayerView KvCache::Layer(int32_t layer) const {
 }
 
 BFloat16* KvCache::K(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
-  return k_.data() + RowOffset(layer, sequence, slot, head);
+  return k_.data() + BlockOffset(layer, sequence, slot, head) +
+         KeyElement(static_cast<size_t>(slot % kBlock), 0);
 }
 
 BFloat16* KvCache::V(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
-  return v_.data() + RowOffset(layer, sequence, slot, head);
+  return v_.data() + BlockOffset(layer, sequence, slot, head) +
+         static_cast<size_t>(slot % kBlock) * static_cast<size_t>(head_dim_);
 }
 
 KvCache::Sequence& KvCache::At(int32_t sequence) {
@@ -152,18 +154,21 @@ int32_t* KvCache::Table(int32_t sequence) {
   return tables_.data() + static_cast<size_t>(sequence) * static_cast<size_t>(table_width_);
 }
 
-size_t KvCache::RowOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const {
+size_t KvCache::BlockOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const {
   const size_t block = static_cast<size_t>(BlockTable(sequence)[slot / kBlock]);
-  const size_t row =
-      (block * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head)) * kKvBlock +
-      static_cast<size_t>(slot % kBlock);
-  return static_cast<size_t>(layer) * layer_values_ + row * static_cast<size_t>(head_dim_);
+  return static_cast<size_t>(layer) * layer_values_ +
+         (block * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head)) * kKvBlock *
+             static_cast<size_t>(head_dim_);
 }
 
 void KvCache::CopySlot(int32_t sequence, int32_t from, int32_t to) {
   for (int32_t layer = 0; layer < layers_; ++layer) {
     for (int32_t head = 0; head < kv_heads_; ++head) {
-      std::copy_n(K(layer, sequence, from, head), head_dim_, K(layer, sequence, to, head));
+      const BFloat16* k = K(layer, sequence, from, head);
+      BFloat16* k_to = K(layer, sequence, to, head);
+      for (size_t i = 0; i < static_cast<size_t>(head_dim_); ++i) {
+        k_to[KeyElement(0, i)] = k[KeyElement(0, i)];
+      }
       std::copy_n(V(layer, sequence, from, head), head_dim_, V(layer, sequence, to, head));
     }
   }

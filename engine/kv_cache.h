@@ -58,7 +58,8 @@ class KvCache {
 
   const int32_t* BlockTable(int32_t sequence) const;
   KvLayerView Layer(int32_t layer) const;
-  // Where the row in `slot` keeps K and V of KV head `head`: head_dim values each.
+  // Where the row in `slot` keeps K and V of KV head `head`: element i of V lies at [i], of K at
+  // [KeyElement(0, i)].
   BFloat16* K(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
   BFloat16* V(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
 
@@ -73,14 +74,15 @@ class KvCache {
   Sequence& At(int32_t sequence);
   const Sequence& At(int32_t sequence) const;
   int32_t* Table(int32_t sequence);
-  size_t RowOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const;
+  // Where the values of the slot's block and KV head begin, in k_ and v_.
+  size_t BlockOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const;
   void CopySlot(int32_t sequence, int32_t from, int32_t to);
   void ReleaseBlocksBehind(int32_t sequence);  // those that no committed or pending row lies in
 
   int32_t layers_, kv_heads_, head_dim_, max_context_;
   int32_t table_width_;               // blocks that max_context_ slots need
   size_t layer_values_;               // values of K (or V) per layer, over all blocks
-  AlignedBuffer<BFloat16> k_, v_;     // [L, max_blocks, kv, 64, hd]
+  AlignedBuffer<BFloat16> k_, v_;     // [L, max_blocks, kv, 64 * hd], inside as in KvLayerView
   std::vector<Sequence> sequences_;   // [max_sequences]
   std::vector<int32_t> tables_;       // [max_sequences, table_width]
   std::vector<int32_t> free_blocks_;  // a stack

@@ -187,14 +187,18 @@ MatView<float> Linear(const Pass& p, std::string_view name, int32_t layer, const
 void StoreKeysAndValues(const Pass& p, int32_t layer, MatView<const float> k,
                         MatView<const float> v) {
   const ModelConfig& config = p.model.config;
-  const auto store = [&](const float* from, BFloat16* to) {
-    for (int32_t i = 0; i < config.head_dim; ++i) to[i] = BFloat16::FromFloat(from[i]);
-  };
+  const auto head_dim = static_cast<size_t>(config.head_dim);
   for (size_t row = 0; row < k.rows; ++row) {
     const int32_t sequence = p.ws.sequences[row], slot = p.ws.slots[row];
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
-      store(k.Row(row) + head * config.head_dim, p.cache.K(layer, sequence, slot, head));
-      store(v.Row(row) + head * config.head_dim, p.cache.V(layer, sequence, slot, head));
+      const float* k_from = k.Row(row) + static_cast<size_t>(head) * head_dim;
+      const float* v_from = v.Row(row) + static_cast<size_t>(head) * head_dim;
+      BFloat16* k_to = p.cache.K(layer, sequence, slot, head);
+      BFloat16* v_to = p.cache.V(layer, sequence, slot, head);
+      for (size_t i = 0; i < head_dim; ++i) v_to[i] = BFloat16::FromFloat(v_from[i]);
+      for (size_t i = 0; i < head_dim; ++i) {
+        k_to[KeyElement(0, i)] = BFloat16::FromFloat(k_from[i]);
+      }
     }
   }
 }

@@ -20,9 +20,10 @@ struct Sizes {
         vocab(static_cast<size_t>(config.vocab_size)),
         codes(n * PadK(std::max({d, f, q}))),
         tail(n * (n + 1) / 2),
-        scratch(AttentionScratchFloats(
-            static_cast<size_t>(ThreadCount()), static_cast<size_t>(config.num_attention_heads),
-            static_cast<size_t>(config.num_key_value_heads), static_cast<size_t>(max_context))) {}
+        scratch(AttentionScratchFloats(static_cast<size_t>(ThreadCount()),
+                                       static_cast<size_t>(config.num_attention_heads),
+                                       static_cast<size_t>(config.num_key_value_heads),
+                                       static_cast<size_t>(max_context) + n)) {}
   size_t n, m, d, f, q, kv, vocab, codes, tail, scratch;
 };
 

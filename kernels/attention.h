@@ -16,8 +16,14 @@ namespace tern {
 
 inline constexpr size_t kKvBlock = 64;  // positions per KV block
 
-// K and V of one layer, as blocks: element (block b, KV head g, slot s in the block, dimension i)
-// lies at data[((b * kv_heads + g) * kKvBlock + s) * head_dim + i]. K is stored rotated.
+// K and V of one layer, as blocks of kKvBlock * head_dim values per KV head: block b of head g
+// begins at (b * kv_heads + g) * kKvBlock * head_dim. In it, V of slot s, dimension i lies at
+// s * head_dim + i, and K, stored rotated, at KeyElement(s, i): pairs of dimensions with the slots
+// side by side, so that a vector of scores is a sum over dimensions without a reduction of lanes.
+inline constexpr size_t KeyElement(size_t slot, size_t i) {
+  return (i / 2 * kKvBlock + slot) * 2 + i % 2;
+}
+
 struct KvLayerView {
   const BFloat16* k = nullptr;
   const BFloat16* v = nullptr;
@@ -27,7 +33,7 @@ struct KvLayerView {
 
 // What one row may see. Position p < prefix lies in slot p; position prefix + i in slot
 // tail_slots[i], i < tail; the last of them is the row itself. Slot s lies in block block_table[s /
-// 64], at s % 64.
+// 64], at s % 64. Tail slots ascend, and none is below its position.
 struct AttentionRow {
   const int32_t* block_table = nullptr;
   const int32_t* tail_slots = nullptr;
@@ -36,13 +42,13 @@ struct AttentionRow {
   int32_t length() const { return prefix + tail; }  // positions seen
 };
 
-// Floats of scratch that Attention needs, for `threads` threads and rows of at most max_length
-// positions.
-size_t AttentionScratchFloats(size_t threads, size_t heads, size_t kv_heads, size_t max_length);
+// Floats of scratch that Attention needs, for `threads` threads and rows whose slots are all below
+// max_slots.
+size_t AttentionScratchFloats(size_t threads, size_t heads, size_t kv_heads, size_t max_slots);
 
 // out[i] = concatenated heads of softmax(q_i k^T / sqrt(head_dim)) v. q, out [n, heads * head_dim];
-// query head j reads KV head j / (heads / kv_heads). Scores, softmax and sums in fp32, fixed order
-// per row.
+// query head j reads KV head j / (heads / kv_heads). head_dim is even. Scores, softmax and sums in
+// fp32, fixed order per row.
 void Attention(MatView<const float> q, const KvLayerView& kv, std::span<const AttentionRow> rows,
                size_t heads, std::span<float> scratch, MatView<float> out);
 

@@ -30,6 +30,27 @@ HWY_INLINE FloatVec LoadBFloat16Part(FloatTag d, const BFloat16* p, size_t count
   return LoadBFloat16(d, lanes);
 }
 
+// 2 * Lanes(d) consecutive elements, those of even and of odd index apart: cheaper than widening
+// them in order.
+struct BFloat16Pairs {
+  FloatVec even, odd;
+};
+
+HWY_INLINE BFloat16Pairs LoadBFloat16Pairs(FloatTag d, const BFloat16* p) {
+  const hn::RebindToUnsigned<FloatTag> du;
+  const auto bits = hn::BitCast(
+      du, hn::LoadU(hn::Repartition<uint16_t, FloatTag>(), reinterpret_cast<const uint16_t*>(p)));
+  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
+          hn::BitCast(d, hn::And(bits, hn::Set(du, 0xFFFF0000u)))};
+}
+
+// The `count` < 2 * Lanes(d) elements at p, then zeros; reads nothing beyond them.
+HWY_INLINE BFloat16Pairs LoadBFloat16PairsPart(FloatTag d, const BFloat16* p, size_t count) {
+  BFloat16 elements[32] = {};
+  std::memcpy(elements, p, count * sizeof(BFloat16));
+  return LoadBFloat16Pairs(d, elements);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
 HWY_AFTER_NAMESPACE();

@@ -136,22 +136,26 @@ double SumExpMinus(std::span<const float> x, float shift) {
 
 namespace {
 
-// K or V row of a position, as attention.h lays it out.
-const BFloat16* KvRow(const BFloat16* data, const KvLayerView& kv, const AttentionRow& row,
-                      size_t kv_head, int32_t position) {
+struct Place {
+  size_t block;  // where the block of the KV head begins
+  size_t slot;   // in it
+};
+
+Place PlaceOf(const KvLayerView& kv, const AttentionRow& row, size_t kv_head, int32_t position) {
   const int32_t slot = position < row.prefix ? position : row.tail_slots[position - row.prefix];
   const auto block = static_cast<size_t>(row.block_table[slot / 64]);
-  return data +
-         ((block * kv.kv_heads + kv_head) * 64 + static_cast<size_t>(slot % 64)) * kv.head_dim;
+  return {(block * kv.kv_heads + kv_head) * 64 * kv.head_dim, static_cast<size_t>(slot % 64)};
 }
 
 void AttendHead(const float* q, const KvLayerView& kv, const AttentionRow& row, size_t kv_head,
                 double* out) {
   std::vector<double> weights;
   for (int32_t p = 0; p < row.length(); ++p) {
-    const BFloat16* k = KvRow(kv.k, kv, row, kv_head, p);
+    const Place at = PlaceOf(kv, row, kv_head, p);
     double dot = 0;
-    for (size_t i = 0; i < kv.head_dim; ++i) dot += static_cast<double>(q[i]) * k[i].ToFloat();
+    for (size_t i = 0; i < kv.head_dim; ++i) {
+      dot += static_cast<double>(q[i]) * kv.k[at.block + KeyElement(at.slot, i)].ToFloat();
+    }
     weights.push_back(dot / std::sqrt(static_cast<double>(kv.head_dim)));
   }
   const double max = *std::max_element(weights.begin(), weights.end());
@@ -159,7 +163,8 @@ void AttendHead(const float* q, const KvLayerView& kv, const AttentionRow& row, 
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::fill(out, out + kv.head_dim, 0.0);
   for (int32_t p = 0; p < row.length(); ++p) {
-    const BFloat16* v = KvRow(kv.v, kv, row, kv_head, p);
+    const Place at = PlaceOf(kv, row, kv_head, p);
+    const BFloat16* v = kv.v + at.block + at.slot * kv.head_dim;
     for (size_t i = 0; i < kv.head_dim; ++i)
       out[i] += weights[static_cast<size_t>(p)] / sum * v[i].ToFloat();
   }

@@ -143,7 +143,8 @@ class Stages {
         for (size_t i = 0; i < hd; ++i) {
           const double pair = std::hypot(rotated[i % (hd / 2)], rotated[i % (hd / 2) + hd / 2]);
           const double bound = std::fabs(rotated[i]) * (0x1p-8 * 1.001) + 4 * kUlp * pair;
-          ExpectNear(rotated[i], cache_.K(layer, 0, static_cast<int32_t>(r), head)[i].ToFloat(),
+          ExpectNear(rotated[i],
+                     cache_.K(layer, 0, static_cast<int32_t>(r), head)[KeyElement(0, i)].ToFloat(),
                      bound, "cached k");
           const float value = static_cast<float>(v.At(r, static_cast<size_t>(head) * hd + i));
           ASSERT_EQ(cache_.V(layer, 0, static_cast<int32_t>(r), head)[i].ToFloat(),
@@ -169,8 +170,10 @@ class Stages {
           const BFloat16* key = cache_.K(layer, 0, static_cast<int32_t>(p), kv_head);
           double absolute = 0;
           for (size_t i = 0; i < hd; ++i) {
-            scores[p] += query[i] * key[i].ToFloat() / std::sqrt(static_cast<double>(hd));
-            absolute += std::fabs(query[i] * key[i].ToFloat()) / std::sqrt(static_cast<double>(hd));
+            scores[p] +=
+                query[i] * key[KeyElement(0, i)].ToFloat() / std::sqrt(static_cast<double>(hd));
+            absolute += std::fabs(query[i] * key[KeyElement(0, i)].ToFloat()) /
+                        std::sqrt(static_cast<double>(hd));
           }
           largest = std::max(largest, scores[p]);
           magnitude = std::max(magnitude, absolute);

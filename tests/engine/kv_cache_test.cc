@@ -19,7 +19,7 @@ void Mark(KvCache& cache, const ModelConfig& config, int32_t sequence, int32_t s
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
       for (int32_t i = 0; i < config.head_dim; ++i) {
         const uint16_t value = static_cast<uint16_t>(mark + 1000 * layer + 300 * head);
-        cache.K(layer, sequence, slot, head)[i] = {value};
+        cache.K(layer, sequence, slot, head)[KeyElement(0, static_cast<size_t>(i))] = {value};
         cache.V(layer, sequence, slot, head)[i] = {static_cast<uint16_t>(value + 7)};
       }
     }
@@ -32,7 +32,9 @@ void ExpectMark(KvCache& cache, const ModelConfig& config, int32_t sequence, int
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
       const uint16_t value = static_cast<uint16_t>(mark + 1000 * layer + 300 * head);
       for (const int32_t i : {0, config.head_dim - 1}) {
-        ASSERT_EQ(cache.K(layer, sequence, slot, head)[i].bits, value) << "slot " << slot;
+        ASSERT_EQ(cache.K(layer, sequence, slot, head)[KeyElement(0, static_cast<size_t>(i))].bits,
+                  value)
+            << "slot " << slot;
         ASSERT_EQ(cache.V(layer, sequence, slot, head)[i].bits, value + 7) << "slot " << slot;
       }
     }

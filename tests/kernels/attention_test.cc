@@ -138,8 +138,9 @@ TEST(Attention, UnseenPositionsNeverEnter) {
         for (size_t s = 0; s < kKvBlock; ++s) {
           if (b == static_cast<size_t>(c.table[0]) && (s < 11 || s == 13)) continue;
           for (size_t i = 0; i < 24; ++i) {
-            const size_t at = ((b * 2 + g) * kKvBlock + s) * 24 + i;
-            c.k[at].bits = c.v[at].bits = 0x7FC0;  // NaN
+            const size_t block = (b * 2 + g) * kKvBlock * 24;
+            c.k[block + KeyElement(s, i)].bits = 0x7FC0;  // NaN
+            c.v[block + s * 24 + i].bits = 0x7FC0;
           }
         }
       }
