@@ -4,6 +4,8 @@
 #define HWY_TARGET_INCLUDE "kernels/vocab_projection.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
+#include <cstring>
+
 #include "kernels/bfloat16-inl.h"
 #include "kernels/parallel.h"
 
@@ -11,72 +13,157 @@ HWY_BEFORE_NAMESPACE();
 namespace tern {
 namespace HWY_NAMESPACE {
 
-// kRows hidden rows x kVocab embedding rows, each pair with one accumulator over ascending j and
-// then one lane reduction: so a logit has the same bits in every shape of tile.
-template <size_t kRows, size_t kVocab>
-HWY_NOINLINE void Tile(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding,
-                       size_t row, size_t vocab, const MatView<float>& logits) {
+// Accumulators of a tile: 16 of 32 registers, or 8 of 16.
+inline constexpr size_t kSums = HWY_MAX_BYTES >= 64 ? 16 : 8;
+inline constexpr size_t kMaxTileRows = HWY_MAX_BYTES >= 64 ? 4 : 2;
+inline constexpr size_t kLanes = HWY_MIN(HWY_MAX_BYTES / sizeof(float), 16);
+
+// Lane l of the result = sum of the lanes of v[l]. In every lane the same tree.
+HWY_INLINE FloatVec SumEach(const FloatVec* v) {
   const FloatTag d;
-  const size_t lanes = hn::Lanes(d), k = hidden.cols;
-  const float* h = hidden.data + row * hidden.stride;
-  const BFloat16* e = embedding.data + vocab * embedding.stride;
+  const hn::Repartition<uint64_t, FloatTag> d64;
+  const auto halve = [&](FloatVec a,
+                         FloatVec b) HWY_ATTR {  // a, b in turns, from lanes i and i + 2
+    return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  };
+  FloatVec quads[kLanes / 4];  // in each 128-bit block: its sums in v[4 i] .. v[4 i + 3]
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kLanes / 4; ++i) {
+    const FloatVec low = halve(v[4 * i], v[4 * i + 1]), high = halve(v[4 * i + 2], v[4 * i + 3]);
+    const auto low64 = hn::BitCast(d64, low), high64 = hn::BitCast(d64, high);
+    quads[i] = hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, low64, high64)),
+                       hn::BitCast(d, hn::InterleaveUpper(d64, low64, high64)));
+  }
+  if constexpr (kLanes == 4) {
+    return quads[0];
+  } else {
+    const auto fold = [&](FloatVec a, FloatVec b) HWY_ATTR {
+      return hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+    };
+    if constexpr (kLanes == 8) {
+      return fold(quads[0], quads[1]);
+    } else {
+      const FloatVec a = fold(quads[0], quads[2]), b = fold(quads[1], quads[3]);
+      return hn::Add(hn::OddEvenBlocks(b, a), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(a, b)));
+    }
+  }
+}
+
+// 2 * Lanes consecutive elements, in the order of BFloat16Pairs.
+HWY_INLINE BFloat16Pairs LoadPairs(const float* x) {
+  const FloatTag d;
+  const FloatVec low = hn::LoadU(d, x), high = hn::LoadU(d, x + kLanes);
+  return {hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)};
+}
+
+HWY_INLINE BFloat16Pairs LoadPairsPart(const float* x, size_t count) {
+  float elements[32] = {};
+  std::memcpy(elements, x, count * sizeof(float));
+  return LoadPairs(elements);
+}
+
+// sums[r][v] += the products of hidden row r and embedding row v, lane by lane: over ascending
+// pieces of 2 * Lanes elements, the even ones before the odd ones.
+template <size_t kRows, size_t kVocab>
+HWY_INLINE void Accumulate(const float* h, size_t h_stride, const BFloat16* e, size_t e_stride,
+                           size_t k, FloatVec* out) {
+  const FloatTag d;
   FloatVec sums[kRows][kVocab];
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) sums[r][v] = hn::Zero(d);
   }
+  BFloat16Pairs x[kRows];
   size_t j = 0;
-  for (; j + lanes <= k; j += lanes) {
-    FloatVec x[kRows];
+  for (; j + 2 * kLanes <= k; j += 2 * kLanes) {
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) x[r] = hn::LoadU(d, h + r * hidden.stride + j);
+    for (size_t r = 0; r < kRows; ++r) x[r] = LoadPairs(h + r * h_stride + j);
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
-      const FloatVec weight = LoadBFloat16(d, e + v * embedding.stride + j);
+      const BFloat16Pairs weights = LoadBFloat16Pairs(d, e + v * e_stride + j);
 #pragma GCC unroll 8
-      for (size_t r = 0; r < kRows; ++r) sums[r][v] = hn::MulAdd(x[r], weight, sums[r][v]);
+      for (size_t r = 0; r < kRows; ++r) {
+        sums[r][v] = hn::MulAdd(x[r].even, weights.even, sums[r][v]);
+        sums[r][v] = hn::MulAdd(x[r].odd, weights.odd, sums[r][v]);
+      }
     }
   }
   if (j < k) {
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r) x[r] = LoadPairsPart(h + r * h_stride + j, k - j);
+#pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
-      const FloatVec weight = LoadBFloat16Part(d, e + v * embedding.stride + j, k - j);
+      const BFloat16Pairs weights = LoadBFloat16PairsPart(d, e + v * e_stride + j, k - j);
+#pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
-        sums[r][v] = hn::MulAdd(LoadPart(d, h + r * hidden.stride + j, k - j), weight, sums[r][v]);
+        sums[r][v] = hn::MulAdd(x[r].even, weights.even, sums[r][v]);
+        sums[r][v] = hn::MulAdd(x[r].odd, weights.odd, sums[r][v]);
       }
     }
   }
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
-    float* out = logits.data + (row + r) * logits.stride + vocab;
 #pragma GCC unroll 8
-    for (size_t v = 0; v < kVocab; ++v) out[v] = hn::GetLane(hn::SumOfLanes(d, sums[r][v]));
+    for (size_t v = 0; v < kVocab; ++v) out[r * kVocab + v] = sums[r][v];
   }
 }
 
-// All rows against kVocab embedding rows: 8 accumulators and more hide the latency of MulAdd, and a
-// tile of 4 x 4 fits 32 registers (of 16 registers, 2 x 4).
-template <size_t kVocab>
-HWY_INLINE void AllRows(const MatView<const float>& hidden,
-                        const MatView<const BFloat16>& embedding, size_t vocab,
-                        const MatView<float>& logits) {
-  constexpr size_t kTileRows = HWY_MAX_BYTES >= 64 ? 4 : 2;
-  size_t row = 0;
-  if constexpr (kTileRows == 4) {
-    for (; row + 4 <= hidden.rows; row += 4) Tile<4, kVocab>(hidden, embedding, row, vocab, logits);
+// kRows hidden rows x kSums / kRows embedding rows, e_stride apart. One order for every pair, in
+// every shape of tile. Writes the first `count` logits of each row.
+template <size_t kRows>
+HWY_NOINLINE void Tile(const MatView<const float>& hidden, size_t row, const BFloat16* e,
+                       size_t e_stride, size_t count, float* logits, size_t logits_stride) {
+  constexpr size_t kVocab = kSums / kRows;
+  constexpr size_t kStep = HWY_MIN(kVocab, 8);  // as many row addresses as registers hold
+  const float* h = hidden.data + row * hidden.stride;
+  FloatVec sums[kSums];  // [kRows, kVocab]
+#pragma GCC unroll 2
+  for (size_t v = 0; v < kVocab; v += kStep) {
+    Accumulate<kRows, kStep>(h, hidden.stride, e + v * e_stride, e_stride, hidden.cols, sums + v);
   }
-  for (; row + 2 <= hidden.rows; row += 2) Tile<2, kVocab>(hidden, embedding, row, vocab, logits);
-  if (row < hidden.rows) Tile<1, kVocab>(hidden, embedding, row, vocab, logits);
+  alignas(64) float results[kSums];
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kSums; i += kLanes) hn::Store(SumEach(sums + i), FloatTag(), results + i);
+  for (size_t r = 0; r < kRows; ++r) {
+    std::memcpy(logits + r * logits_stride, results + r * kVocab, count * sizeof(float));
+  }
+}
+
+template <size_t kRows>
+void Tiles(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding, size_t row,
+           size_t begin, size_t end, const MatView<float>& logits) {
+  constexpr size_t kVocab = kSums / kRows;
+  const auto tile = [&](size_t vocab, size_t e_stride, size_t count) {
+    Tile<kRows>(hidden, row, embedding.data + vocab * embedding.stride, e_stride, count,
+                logits.Row(row) + vocab, logits.stride);
+  };
+  if (end - begin < kVocab) {  // one embedding row at a time, in all places of the tile
+    for (size_t vocab = begin; vocab < end; ++vocab) tile(vocab, 0, 1);
+    return;
+  }
+  size_t vocab = begin;
+  for (; vocab + kVocab <= end; vocab += kVocab) tile(vocab, embedding.stride, kVocab);
+  if (vocab < end) tile(end - kVocab, embedding.stride, kVocab);  // some for a second time
 }
 
 void ProjectRange(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding,
                   const MatView<float>& logits, size_t begin, size_t end) {
-  size_t vocab = begin;
-  if (hidden.rows == 1) {
-    for (; vocab + 8 <= end; vocab += 8) Tile<1, 8>(hidden, embedding, 0, vocab, logits);
+  // A few embedding rows at a time, which stay in the cache while all hidden rows meet them.
+  for (size_t panel = begin, next; panel < end; panel = next) {
+    // The last panel has up to 2 kSums rows less one, so that none is shorter than a tile.
+    next = end - panel < 2 * kSums ? end : panel + kSums;
+    size_t row = 0;
+    if constexpr (kMaxTileRows == 4) {
+      for (; row + 4 <= hidden.rows; row += 4) {
+        Tiles<4>(hidden, embedding, row, panel, next, logits);
+      }
+    }
+    for (; row + 2 <= hidden.rows; row += 2) {
+      Tiles<2>(hidden, embedding, row, panel, next, logits);
+    }
+    if (row < hidden.rows) Tiles<1>(hidden, embedding, row, panel, next, logits);
   }
-  for (; vocab + 4 <= end; vocab += 4) AllRows<4>(hidden, embedding, vocab, logits);
-  for (; vocab < end; ++vocab) AllRows<1>(hidden, embedding, vocab, logits);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -95,7 +182,7 @@ void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedd
       << embedding.rows << ", " << embedding.cols << "], logits [" << logits.rows << ", "
       << logits.cols << "]";
   if (hidden.rows == 0) return;
-  const size_t grain = (ProductGrain(hidden.cols * hidden.rows) + 7) / 8 * 8;
+  const size_t grain = (ProductGrain(hidden.cols * hidden.rows) + 15) / 16 * 16;  // whole tiles
   const auto range = HWY_DYNAMIC_DISPATCH(ProjectRange);
   ParallelFor(embedding.rows, grain,
               [&](size_t begin, size_t end) { range(hidden, embedding, logits, begin, end); });
