@@ -4,6 +4,8 @@
 #define HWY_TARGET_INCLUDE "kernels/vocab_projection.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
+#include <hwy/cache_control.h>
+
 #include <cstring>
 
 #include "kernels/bfloat16-inl.h"
@@ -49,6 +51,12 @@ HWY_INLINE FloatVec SumEach(const FloatVec* v) {
   }
 }
 
+// Hidden rows up to this width are put into the order of BFloat16Pairs once for many tiles, on the
+// stack; wider ones in every tile.
+inline constexpr size_t kMaxSplit = 1024;
+// Embedding rows that stay in the cache while all hidden rows meet them.
+inline constexpr size_t kPanel = 128;
+
 // 2 * Lanes consecutive elements, in the order of BFloat16Pairs.
 HWY_INLINE BFloat16Pairs LoadPairs(const float* x) {
   const FloatTag d;
@@ -62,12 +70,38 @@ HWY_INLINE BFloat16Pairs LoadPairsPart(const float* x, size_t count) {
   return LoadPairs(elements);
 }
 
+// x in pieces of 2 * Lanes elements, the even ones and then the odd ones, with zeros after the
+// last.
+void Split(const float* x, size_t k, float* out) {
+  const FloatTag d;
+  for (size_t j = 0; j < k; j += 2 * kLanes) {
+    const BFloat16Pairs pairs =
+        j + 2 * kLanes <= k ? LoadPairs(x + j) : LoadPairsPart(x + j, k - j);
+    hn::StoreU(pairs.even, d, out + j);
+    hn::StoreU(pairs.odd, d, out + j + kLanes);
+  }
+}
+
+// Hidden rows as a tile reads them.
+struct HiddenRows {
+  const float* data;
+  size_t stride;
+  size_t cols;
+};
+
+template <bool kSplit>
+HWY_INLINE BFloat16Pairs LoadHidden(const float* h) {
+  if constexpr (kSplit) return {hn::LoadU(FloatTag(), h), hn::LoadU(FloatTag(), h + kLanes)};
+  return LoadPairs(h);
+}
+
 // sums[r][v] += the products of hidden row r and embedding row v, lane by lane: over ascending
 // pieces of 2 * Lanes elements, the even ones before the odd ones.
-template <size_t kRows, size_t kVocab>
-HWY_INLINE void Accumulate(const float* h, size_t h_stride, const BFloat16* e, size_t e_stride,
-                           size_t k, FloatVec* out) {
+template <bool kSplit, size_t kRows, size_t kVocab>
+HWY_INLINE void Accumulate(const HiddenRows& hidden, const BFloat16* e, size_t e_stride,
+                           FloatVec* out) {
   const FloatTag d;
+  const size_t k = hidden.cols;
   FloatVec sums[kRows][kVocab];
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
@@ -78,10 +112,14 @@ HWY_INLINE void Accumulate(const float* h, size_t h_stride, const BFloat16* e, s
   size_t j = 0;
   for (; j + 2 * kLanes <= k; j += 2 * kLanes) {
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) x[r] = LoadPairs(h + r * h_stride + j);
+    for (size_t r = 0; r < kRows; ++r)
+      x[r] = LoadHidden<kSplit>(hidden.data + r * hidden.stride + j);
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
-      const BFloat16Pairs weights = LoadBFloat16Pairs(d, e + v * e_stride + j);
+      const BFloat16* from = e + v * e_stride + j;
+      // One row alone waits for memory: ask for what the next tile reads.
+      if constexpr (kRows == 1) hwy::Prefetch(from + kSums * e_stride);
+      const BFloat16Pairs weights = LoadBFloat16Pairs(d, from);
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
         sums[r][v] = hn::MulAdd(x[r].even, weights.even, sums[r][v]);
@@ -91,7 +129,10 @@ HWY_INLINE void Accumulate(const float* h, size_t h_stride, const BFloat16* e, s
   }
   if (j < k) {
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) x[r] = LoadPairsPart(h + r * h_stride + j, k - j);
+    for (size_t r = 0; r < kRows; ++r) {
+      const float* h = hidden.data + r * hidden.stride + j;
+      x[r] = kSplit ? LoadHidden<true>(h) : LoadPairsPart(h, k - j);
+    }
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
       const BFloat16Pairs weights = LoadBFloat16PairsPart(d, e + v * e_stride + j, k - j);
@@ -111,16 +152,15 @@ HWY_INLINE void Accumulate(const float* h, size_t h_stride, const BFloat16* e, s
 
 // kRows hidden rows x kSums / kRows embedding rows, e_stride apart. One order for every pair, in
 // every shape of tile. Writes the first `count` logits of each row.
-template <size_t kRows>
-HWY_NOINLINE void Tile(const MatView<const float>& hidden, size_t row, const BFloat16* e,
-                       size_t e_stride, size_t count, float* logits, size_t logits_stride) {
+template <bool kSplit, size_t kRows>
+HWY_NOINLINE void Tile(const HiddenRows& hidden, const BFloat16* e, size_t e_stride, size_t count,
+                       float* logits, size_t logits_stride) {
   constexpr size_t kVocab = kSums / kRows;
   constexpr size_t kStep = HWY_MIN(kVocab, 8);  // as many row addresses as registers hold
-  const float* h = hidden.data + row * hidden.stride;
-  FloatVec sums[kSums];  // [kRows, kVocab]
+  FloatVec sums[kSums];                         // [kRows, kVocab]
 #pragma GCC unroll 2
   for (size_t v = 0; v < kVocab; v += kStep) {
-    Accumulate<kRows, kStep>(h, hidden.stride, e + v * e_stride, e_stride, hidden.cols, sums + v);
+    Accumulate<kSplit, kRows, kStep>(hidden, e + v * e_stride, e_stride, sums + v);
   }
   alignas(64) float results[kSums];
 #pragma GCC unroll 4
@@ -130,13 +170,13 @@ HWY_NOINLINE void Tile(const MatView<const float>& hidden, size_t row, const BFl
   }
 }
 
-template <size_t kRows>
-void Tiles(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding, size_t row,
-           size_t begin, size_t end, const MatView<float>& logits) {
+template <bool kSplit, size_t kRows>
+void Tiles(const HiddenRows& hidden, const MatView<const BFloat16>& embedding, size_t begin,
+           size_t end, float* logits, size_t logits_stride) {
   constexpr size_t kVocab = kSums / kRows;
   const auto tile = [&](size_t vocab, size_t e_stride, size_t count) {
-    Tile<kRows>(hidden, row, embedding.data + vocab * embedding.stride, e_stride, count,
-                logits.Row(row) + vocab, logits.stride);
+    Tile<kSplit, kRows>(hidden, embedding.data + vocab * embedding.stride, e_stride, count,
+                        logits + vocab, logits_stride);
   };
   if (end - begin < kVocab) {  // one embedding row at a time, in all places of the tile
     for (size_t vocab = begin; vocab < end; ++vocab) tile(vocab, 0, 1);
@@ -147,22 +187,34 @@ void Tiles(const MatView<const float>& hidden, const MatView<const BFloat16>& em
   if (vocab < end) tile(end - kVocab, embedding.stride, kVocab);  // some for a second time
 }
 
+template <size_t kRows>
+void Panel(const MatView<const float>& hidden, size_t row, const MatView<const BFloat16>& embedding,
+           size_t begin, size_t end, const MatView<float>& logits) {
+  const size_t k = hidden.cols;
+  if (k > kMaxSplit) {
+    Tiles<false, kRows>({hidden.Row(row), hidden.stride, k}, embedding, begin, end, logits.Row(row),
+                        logits.stride);
+    return;
+  }
+  alignas(64) float split[kRows * kMaxSplit];
+  for (size_t r = 0; r < kRows; ++r) Split(hidden.Row(row + r), k, split + r * kMaxSplit);
+  Tiles<true, kRows>({split, kMaxSplit, k}, embedding, begin, end, logits.Row(row), logits.stride);
+}
+
 void ProjectRange(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding,
                   const MatView<float>& logits, size_t begin, size_t end) {
-  // A few embedding rows at a time, which stay in the cache while all hidden rows meet them.
   for (size_t panel = begin, next; panel < end; panel = next) {
-    // The last panel has up to 2 kSums rows less one, so that none is shorter than a tile.
-    next = end - panel < 2 * kSums ? end : panel + kSums;
+    next = end - panel < 2 * kPanel ? end : panel + kPanel;  // none shorter than a tile
     size_t row = 0;
     if constexpr (kMaxTileRows == 4) {
       for (; row + 4 <= hidden.rows; row += 4) {
-        Tiles<4>(hidden, embedding, row, panel, next, logits);
+        Panel<4>(hidden, row, embedding, panel, next, logits);
       }
     }
     for (; row + 2 <= hidden.rows; row += 2) {
-      Tiles<2>(hidden, embedding, row, panel, next, logits);
+      Panel<2>(hidden, row, embedding, panel, next, logits);
     }
-    if (row < hidden.rows) Tiles<1>(hidden, embedding, row, panel, next, logits);
+    if (row < hidden.rows) Panel<1>(hidden, row, embedding, panel, next, logits);
   }
 }
 
