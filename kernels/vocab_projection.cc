@@ -196,9 +196,10 @@ void Panel(const MatView<const float>& hidden, size_t row, const MatView<const B
                         logits.stride);
     return;
   }
+  const size_t stride = (k + 2 * kLanes - 1) / (2 * kLanes) * (2 * kLanes);
   alignas(64) float split[kRows * kMaxSplit];
-  for (size_t r = 0; r < kRows; ++r) Split(hidden.Row(row + r), k, split + r * kMaxSplit);
-  Tiles<true, kRows>({split, kMaxSplit, k}, embedding, begin, end, logits.Row(row), logits.stride);
+  for (size_t r = 0; r < kRows; ++r) Split(hidden.Row(row + r), k, split + r * stride);
+  Tiles<true, kRows>({split, stride, k}, embedding, begin, end, logits.Row(row), logits.stride);
 }
 
 void ProjectRange(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding,
