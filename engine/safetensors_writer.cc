@@ -9,7 +9,8 @@ namespace tern {
 namespace {
 
 size_t DtypeSize(const std::string& dtype) {
-  if (dtype == "F32") return 4;
+  if (dtype == "I64") return 8;
+  if (dtype == "F32" || dtype == "I32") return 4;
   if (dtype == "BF16") return 2;
   TERN_CHECK(dtype == "U8") << "dtype " << dtype;
   return 1;

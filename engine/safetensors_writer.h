@@ -14,7 +14,7 @@ namespace tern {
 
 struct TensorToWrite {
   std::string name;
-  std::string dtype;          // "F32", "BF16", "U8"
+  std::string dtype;          // "F32", "BF16", "I32", "I64", "U8"
   std::vector<size_t> shape;  // row-major
   // Writes exactly ByteSize() bytes. Called once, when the tensor's turn comes, so that a large
   // model never exists a second time in memory.

@@ -201,6 +201,35 @@ float CrossEntropyRowImpl(const float* logits, size_t n, int32_t target, float g
   return log_sum - logits[t];
 }
 
+HWY_INLINE FloatVec Sigmoid(FloatTag d, FloatVec x) {
+  const FloatVec one = hn::Set(d, 1.0f);
+  const FloatVec most = hn::Set(d, 88.0f);  // of exp in fp32
+  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), most))));
+}
+
+template <class E>
+void ResidualSiluRowImpl(const E* x, const float* z, const float* bias, size_t n, E* out) {
+  const FloatTag d;
+  for (size_t i = 0; i < n; i += hn::Lanes(d)) {
+    const FloatVec s = hn::Add(LoadLanes(d, z + i, n - i), LoadLanes(d, bias + i, n - i));
+    const FloatVec silu = hn::Mul(s, Sigmoid(d, s));
+    StoreLanes(d, hn::Add(LoadLanes(d, x + i, n - i), silu), out + i, n - i);
+  }
+}
+
+// SiLU'(s) = g + s g (1 - g), g = sigmoid(s).
+template <class E>
+void SiluGradRowImpl(const float* z, const float* bias, const float* dh, size_t n, E* dz) {
+  const FloatTag d;
+  const FloatVec one = hn::Set(d, 1.0f);
+  for (size_t i = 0; i < n; i += hn::Lanes(d)) {
+    const FloatVec s = hn::Add(LoadLanes(d, z + i, n - i), LoadLanes(d, bias + i, n - i));
+    const FloatVec g = Sigmoid(d, s);
+    const FloatVec slope = hn::MulAdd(hn::Mul(s, g), hn::Sub(one, g), g);
+    StoreLanes(d, hn::Mul(LoadLanes(d, dh + i, n - i), slope), dz + i, n - i);
+  }
+}
+
 float DotRowImpl(const float* a, const float* b, size_t n) {
   const FloatTag d;
   FloatVec sum = hn::Zero(d);
@@ -242,6 +271,12 @@ ErrorSums QuantisationErrorImpl(const float* x, const int8_t* codes, float scale
   float CrossEntropy##Name(const float* logits, size_t n, int32_t target, float grad_scale,       \
                            E* dlogits) {                                                          \
     return CrossEntropyRowImpl(logits, n, target, grad_scale, dlogits);                           \
+  }                                                                                               \
+  void ResidualSilu##Name(const E* x, const float* z, const float* bias, size_t n, E* out) {      \
+    ResidualSiluRowImpl(x, z, bias, n, out);                                                      \
+  }                                                                                               \
+  void SiluGrad##Name(const float* z, const float* bias, const float* dh, size_t n, E* dz) {      \
+    SiluGradRowImpl(z, bias, dh, n, dz);                                                          \
   }
 TERN_FOR_EACH_ELEMENT(TERN_DEFINE)
 #undef TERN_DEFINE
@@ -267,6 +302,8 @@ HWY_EXPORT(QuantisationErrorImpl);
   HWY_EXPORT(Softmax##Name);                                                                       \
   HWY_EXPORT(SoftmaxGrad##Name);                                                                   \
   HWY_EXPORT(CrossEntropy##Name);                                                                  \
+  HWY_EXPORT(ResidualSilu##Name);                                                                  \
+  HWY_EXPORT(SiluGrad##Name);                                                                      \
   void ScaleTo(const float* x, float scale, size_t n, E* out) {                                    \
     HWY_DYNAMIC_DISPATCH(ScaleTo##Name)(x, scale, n, out);                                         \
   }                                                                                                \
@@ -291,6 +328,12 @@ HWY_EXPORT(QuantisationErrorImpl);
   float CrossEntropyRow(const float* logits, size_t n, int32_t target, float grad_scale,           \
                         E* dlogits) {                                                              \
     return HWY_DYNAMIC_DISPATCH(CrossEntropy##Name)(logits, n, target, grad_scale, dlogits);       \
+  }                                                                                                \
+  void ResidualSiluRow(const E* x, const float* z, const float* bias, size_t n, E* out) {          \
+    HWY_DYNAMIC_DISPATCH(ResidualSilu##Name)(x, z, bias, n, out);                                  \
+  }                                                                                                \
+  void SiluGradRow(const float* z, const float* bias, const float* dh, size_t n, E* dz) {          \
+    HWY_DYNAMIC_DISPATCH(SiluGrad##Name)(z, bias, dh, n, dz);                                      \
   }
 TERN_FOR_EACH_ELEMENT(TERN_PUBLISH)
 #undef TERN_PUBLISH

@@ -59,6 +59,13 @@ float CrossEntropyRow(const float* logits, size_t n, int32_t target, float grad_
 float CrossEntropyRow(const float* logits, size_t n, int32_t target, float grad_scale,
                       BFloat16* dlogits);
 
+// out = x + SiLU(z + bias): the residual block of a draft head.
+void ResidualSiluRow(const float* x, const float* z, const float* bias, size_t n, float* out);
+void ResidualSiluRow(const BFloat16* x, const float* z, const float* bias, size_t n, BFloat16* out);
+// dz = dh * SiLU'(z + bias).
+void SiluGradRow(const float* z, const float* bias, const float* dh, size_t n, float* dz);
+void SiluGradRow(const float* z, const float* bias, const float* dh, size_t n, BFloat16* dz);
+
 float DotRow(const float* a, const float* b, size_t n);
 // sum of (a - b * scale)^2 and of a^2: the error of quantised rows.
 struct ErrorSums {

@@ -38,11 +38,13 @@ struct CommonOptions {
 };
 
 // `common` outlives the parse and is filled in when the callback runs.
+void AddDistill(CLI::App& app, const CommonOptions& common);
 void AddEval(CLI::App& app, const CommonOptions& common);
 void AddGenerate(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);
 void AddServe(CLI::App& app, const CommonOptions& common);
 void AddTokenize(CLI::App& app, const CommonOptions& common);
+void AddTrain(CLI::App& app, const CommonOptions& common);
 
 }  // namespace tern
 

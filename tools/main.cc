@@ -72,11 +72,13 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionLine,
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
+  AddDistill(app, common);
   AddEval(app, common);
   AddGenerate(app, common);
   AddPretrain(app, common);
   AddServe(app, common);
   AddTokenize(app, common);
+  AddTrain(app, common);
   for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);
   try {
     app.parse(argc, argv);

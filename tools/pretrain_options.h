@@ -11,6 +11,7 @@
 #include "tools/commands.h"
 #include "trainer/model_presets.h"
 #include "trainer/training_loop.h"
+#include "trainer/window_sampler.h"
 
 namespace tern {
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 namespace tern {
 
@@ -15,18 +16,19 @@ double PeakMemoryMb();
 // elsewhere.
 class Progress {
  public:
-  // `unit` is what is counted, e.g. "MB". `total` 0 = unknown.
-  Progress(std::string what, std::string unit, double total);
+  // `unit` is what is counted, e.g. "MB". `total` 0 = unknown. `before` was done by earlier runs:
+  // counted, but not in the rate.
+  Progress(std::string what, std::string unit, double total, double before = 0);
   ~Progress();  // ends the terminal's line
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  // Prints at most a few times per second: cheap to call often.
-  void Update(double done);
+  // Prints at most a few times per second: cheap to call often. `note` goes before the time left.
+  void Update(double done, std::string_view note = {});
 
  private:
   using Clock = std::chrono::steady_clock;
   std::string what_, unit_;
-  double total_;
+  double total_, before_;
   bool terminal_, printed_ = false;
   Clock::time_point start_, last_;
 };

@@ -64,7 +64,7 @@ std::string FormatProgress(const ProgressValues& v) {
                 static_cast<unsigned long long>(v.step), static_cast<unsigned long long>(v.steps),
                 v.loss, held_out, v.learning_rate, v.gradient_norm, v.tokens_per_second, mfu,
                 FormatDuration(v.eta_seconds).c_str());
-  return text;
+  return v.note.empty() ? text : text + ("  " + v.note);
 }
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}

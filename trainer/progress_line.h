@@ -43,6 +43,7 @@ struct ProgressValues {
   double learning_rate = 0, gradient_norm = 0, tokens_per_second = 0;
   double mfu = 0;  // 0: unknown
   double eta_seconds = 0;
+  std::string note;  // figures of the model's own; may be empty
 };
 
 // "step 120/5000  loss 3.214  ..." in one line.

@@ -1,11 +1,6 @@
 #include "trainer/run_directory.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cinttypes>
 #include <filesystem>
 #include <sstream>
@@ -36,40 +31,13 @@ std::optional<uint64_t> StepOfName(const std::string& name) {
   return step;
 }
 
-bool IsTemporary(const std::string& name) {
-  const size_t at = name.rfind(".tmp.");
-  return at != std::string::npos && at + 5 < name.size() &&
-         name.find_first_not_of("0123456789", at + 5) == std::string::npos;
-}
-
 }  // namespace
 
-void RemoveTemporaries(const std::string& dir) {
-  std::error_code ignored;  // a folder that is not there has no leftovers
-  std::vector<fs::path> leftovers;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
-    if (IsTemporary(entry.path().filename().string())) leftovers.push_back(entry.path());
-  }
-  for (const fs::path& path : leftovers) fs::remove(path, ignored);
-}
-
-RunDirectory::RunDirectory(const std::string& dir) : dir_(dir) {
-  std::error_code code;
-  fs::create_directories(dir, code);
-  if (code) throw SystemError("cannot create " + dir, code.value());
-  const std::string path = dir + "/lock";
-  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) throw SystemError("cannot create " + path, errno);
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(lock_);
-    throw Error(
-        Error::Kind::kOverloaded,
-        dir + ": another process trains in this directory; wait for it or give another --run");
-  }
+RunDirectory::RunDirectory(const std::string& dir)
+    : dir_(dir),
+      lock_(dir, "another process trains in this directory; wait for it or give another --run") {
   RemoveTemporaries(dir);
 }
-
-RunDirectory::~RunDirectory() { ::close(lock_); }
 
 std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic() const {
   std::vector<Periodic> found;

@@ -12,11 +12,9 @@
 #include <vector>
 
 #include "trainer/checkpoint.h"
+#include "trainer/directory_lock.h"
 
 namespace tern {
-
-// Removes what a killed process left of AtomicFile's temporary files in `dir`.
-void RemoveTemporaries(const std::string& dir);
 
 class RunDirectory {
  public:
@@ -25,7 +23,6 @@ class RunDirectory {
   explicit RunDirectory(const std::string& dir);
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
-  ~RunDirectory();
 
   // The checkpoint to resume from: most rollbacks first, then most steps.
   std::optional<std::string> Newest() const;
@@ -59,7 +56,7 @@ class RunDirectory {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   std::string dir_;
-  int lock_ = -1;
+  DirectoryLock lock_;
   std::unique_ptr<std::FILE, CloseFile> metrics_;
 };
 

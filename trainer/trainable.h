@@ -4,6 +4,7 @@
 #define TERN_TRAINER_TRAINABLE_H_
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ class Trainable {
   virtual double GemmMacsPerStep() const = 0;
   // Writes the model as it is now into `dir`.
   virtual void Export(const std::string& dir) = 0;
+  // Figures of the model's own since the last call, over ForwardBackward's and over Loss's inputs:
+  // objects that join the metrics records. "note" goes into the line of progress instead.
+  virtual nlohmann::json TakeTrainingFigures() { return nlohmann::json::object(); }
+  virtual nlohmann::json TakeHeldOutFigures() { return nlohmann::json::object(); }
 };
 
 // The backbone as the loop sees it. Borrows.

@@ -28,14 +28,19 @@ void TrainingLoop::LogStep(double learning_rate, double norm) {
   values.mfu = Mfu(window.seconds_per_step);
   values.eta_seconds =
       meter_.wall_seconds_per_step() * static_cast<double>(options_.schedule.steps - state_.step);
+  const nlohmann::json figures = model_.TakeTrainingFigures();
+  values.note = figures.value("note", std::string());
   progress_.Show(values);
-  directory_.AppendMetric({{"step", values.step},
+  nlohmann::json metric = {{"step", values.step},
                            {"loss", values.loss},
                            {"tokens_per_second", values.tokens_per_second},
                            {"eta_s", values.eta_seconds},
                            {"lr", values.learning_rate},
                            {"grad_norm", values.gradient_norm},
-                           {"mfu", values.mfu}});
+                           {"mfu", values.mfu}};
+  metric.update(figures);
+  metric.erase("note");
+  directory_.AppendMetric(metric);
 }
 
 void TrainingLoop::RememberCodes() {
@@ -46,6 +51,7 @@ void TrainingLoop::RememberCodes() {
 
 void TrainingLoop::LogLayers() {
   const std::vector<LayerQuantisation> stats = model_.QuantisationStats();
+  if (stats.empty()) return;  // nothing is quantised
   const std::span<const int8_t> codes = model_.TernaryCodes();
   std::vector<uint64_t> flipped(stats.size()), total(stats.size());
   size_t at = 0;

@@ -35,7 +35,7 @@ void Validate(const LoopOptions& options) {
   Validate(options.stability);
 }
 
-TrainingLoop::TrainingLoop(Trainable& model, const WindowSampler& data, const HeldOutSet* valid,
+TrainingLoop::TrainingLoop(Trainable& model, const BatchSource& data, const HeldOutSource* valid,
                            const LoopOptions& options, RunDirectory& directory,
                            nlohmann::json options_record)
     : model_(model),
@@ -45,7 +45,7 @@ TrainingLoop::TrainingLoop(Trainable& model, const WindowSampler& data, const He
       directory_(directory),
       options_record_(std::move(options_record)),
       moments_(model.parameters().size()),
-      tokens_(static_cast<size_t>(options.batch) * (static_cast<size_t>(options.sequence) + 1)) {
+      tokens_(static_cast<size_t>(options.batch) * data.width()) {
   Validate(options_);
 }
 
@@ -110,7 +110,7 @@ void TrainingLoop::SavePeriodic() {
 }
 
 double TrainingLoop::ComputeGradients() {
-  const size_t width = static_cast<size_t>(options_.sequence) + 1;
+  const size_t width = data_.width();
   const uint64_t first_row = (state_.step + state_.stability.skipped) * options_.rows_per_step();
   double loss = 0;
   for (int32_t micro = 0; micro < options_.accumulate; ++micro) {
@@ -201,6 +201,7 @@ double TrainingLoop::HeldOutLoss(uint64_t tokens) {
     valid_->Read(i, batches, tokens_);
     sum += model_.Loss(tokens_);
   }
+  held_out_figures_ = model_.TakeHeldOutFigures();
   return sum / static_cast<double>(batches);
 }
 
@@ -210,9 +211,11 @@ void TrainingLoop::Evaluate() {
   state_.last_held_out = record;
   if (!state_.best_held_out || record.loss < state_.best_held_out->loss)
     state_.best_held_out = record;
-  directory_.AppendMetric({{"step", record.step},
+  nlohmann::json metric = {{"step", record.step},
                            {"held_out_loss", record.loss},
-                           {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}});
+                           {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}};
+  metric.update(held_out_figures_);
+  directory_.AppendMetric(metric);
 }
 
 void TrainingLoop::Finish(LoopSummary& summary) {
@@ -231,10 +234,13 @@ void TrainingLoop::Finish(LoopSummary& summary) {
   if (!summary.finished || valid_ == nullptr) return;
   summary.held_out = HeldOutLoss(0);
   summary.bits_per_byte = valid_->BitsPerByte(*summary.held_out);
-  directory_.AppendMetric({{"step", state_.step},
+  nlohmann::json metric = {{"step", state_.step},
                            {"held_out_loss", *summary.held_out},
                            {"bits_per_byte", OrNull(summary.bits_per_byte)},
-                           {"whole_file", true}});
+                           {"whole_file", true}};
+  metric.update(held_out_figures_);
+  directory_.AppendMetric(metric);
+  summary.held_out_figures = held_out_figures_;
   progress_.Say("held-out loss " + FormatNumber(*summary.held_out) + " nats per token" +
                 (summary.bits_per_byte
                      ? ", " + FormatNumber(*summary.bits_per_byte) + " bits per byte"

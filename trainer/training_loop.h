@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trainer/adamw.h"
+#include "trainer/batch_source.h"
 #include "trainer/checkpoint.h"
 #include "trainer/machine.h"
 #include "trainer/progress_line.h"
@@ -17,7 +18,6 @@
 #include "trainer/schedule.h"
 #include "trainer/stability.h"
 #include "trainer/trainable.h"
-#include "trainer/window_sampler.h"
 
 namespace tern {
 
@@ -60,13 +60,14 @@ struct LoopSummary {
   std::optional<double> held_out, bits_per_byte;  // at the end, over the whole file
   std::optional<HeldOutRecord> best_held_out;     // among those during the run
   int32_t rollbacks = 0;
+  nlohmann::json held_out_figures;  // the model's own, of the last held-out loss
 };
 
 class TrainingLoop {
  public:
   // Borrows everything for its life. `valid` may be null. `options_record` is what CheckSameRun
   // compares.
-  TrainingLoop(Trainable& model, const WindowSampler& data, const HeldOutSet* valid,
+  TrainingLoop(Trainable& model, const BatchSource& data, const HeldOutSource* valid,
                const LoopOptions& options, RunDirectory& directory, nlohmann::json options_record);
 
   // Continues from the newest checkpoint of the directory; false where there is none.
@@ -91,20 +92,21 @@ class TrainingLoop {
   CheckpointBuffers Buffers();
 
   Trainable& model_;
-  const WindowSampler& data_;
-  const HeldOutSet* valid_;
+  const BatchSource& data_;
+  const HeldOutSource* valid_;
   LoopOptions options_;
   RunDirectory& directory_;
   nlohmann::json options_record_;
   AdamWState moments_;
   TrainingState state_;
   std::optional<uint64_t> entered_at_;  // the step that was just restored: nothing is due again
-  std::vector<int32_t> tokens_;         // [batch, sequence + 1]
+  std::vector<int32_t> tokens_;         // [batch, width of data]
   std::vector<int8_t> old_codes_;       // ternary codes of step old_codes_step_
   uint64_t old_codes_step_ = 0;
   StepMeter meter_;
   ProgressLine progress_;
   double last_loss_ = 0;
+  nlohmann::json held_out_figures_ = nlohmann::json::object();
 };
 
 }  // namespace tern

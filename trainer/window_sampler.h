@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/token_file.h"
+#include "trainer/batch_source.h"
 
 namespace tern {
 
@@ -24,7 +25,7 @@ DataSource ParseDataSource(const std::string& text);
 // Several token files mixed by weight. Each is cut into windows of sequence + 1 tokens (sequence
 // predictions; neighbours share one token) from a random offset, and all its windows are visited
 // once, in random order, before a new epoch draws another offset and order.
-class WindowSampler {
+class WindowSampler final : public BatchSource {
  public:
   // Where one window lies.
   struct Window {
@@ -46,12 +47,13 @@ class WindowSampler {
   void CheckSameTokenizer(const TokenFile& file) const;
   // Rows of each source in a cycle of kCycle rows.
   const std::vector<uint64_t>& slots() const { return slots_; }
+  size_t width() const override { return static_cast<size_t>(sequence_) + 1; }
   uint64_t windows_per_epoch(size_t source) const { return windows_[source]; }
 
   // The window of global row `row` (= step * rows per step + row in the step).
   Window Locate(uint64_t row) const;
-  // Its tokens: out has sequence + 1 elements.
-  void Read(uint64_t row, std::span<int32_t> out) const;
+  // Its tokens: sequence + 1.
+  void Read(uint64_t row, std::span<int32_t> out) const override;
 
   static constexpr uint64_t kCycle = 1024;  // rows over which the mixture is exact
 
@@ -63,17 +65,14 @@ class WindowSampler {
 };
 
 // The held-out windows of one file: consecutive, or evenly spread where only some are read.
-class HeldOutSet {
+class HeldOutSet final : public HeldOutSource {
  public:
   HeldOutSet(const std::string& path, int32_t sequence, int32_t batch);
   const TokenFile& file() const { return file_; }
-  // Batches of `batch` windows; 0 tokens asked = all. At least one.
-  uint64_t Batches(uint64_t tokens) const;
-  // Batch `index` of `count`; out [batch, sequence + 1].
-  void Read(uint64_t index, uint64_t count, std::span<int32_t> out) const;
-  // Bits per byte of text for a loss in nats per token; nothing where the file does not know its
-  // text's size.
-  std::optional<double> BitsPerByte(double nats_per_token) const;
+  uint64_t Batches(uint64_t tokens) const override;
+  void Read(uint64_t index, uint64_t count, std::span<int32_t> out) const override;
+  // Nothing where the file does not know its text's size.
+  std::optional<double> BitsPerByte(double nats_per_token) const override;
 
  private:
   TokenFile file_;

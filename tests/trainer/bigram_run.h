@@ -11,6 +11,7 @@
 #include "tests/trainer/bigram_trainable.h"
 #include "tests/trainer/token_data.h"
 #include "trainer/training_loop.h"
+#include "trainer/window_sampler.h"
 
 namespace tern::test {
 

@@ -1,0 +1,205 @@
+// `tern distill` and `tern train` as a user runs them, on a tiny random model: what they write,
+// killed and continued, and how they refuse.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "engine/medusa_heads.h"
+#include "tests/support/kill_program.h"
+#include "tests/support/model_dir.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_model.h"
+#include "trainer/permutation.h"
+
+namespace tern::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class DistillTrainTest : public ::testing::Test {
+ protected:
+  DistillTrainTest() {
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    WriteModel(model_, 1);
+    std::string prompts;
+    for (int i = 0; i < 60; ++i)
+      prompts += json{{"id", i}, {"prompt", "the cat " + std::to_string(i)}}.dump() + "\n";
+    prompts_ = dir_.Write("prompts.jsonl", prompts);
+  }
+
+  static void WriteModel(const std::string& dir, uint64_t seed) {
+    ModelConfig config = TinyConfig();
+    config.vocab_size = 340;  // the tokenizer's vocabulary
+    WriteModelDir(dir, ConfigJson(config), PackedTensors(MakeTinyModel(config, seed)));
+    fs::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
+                  dir + "/tokenizer.model", fs::copy_options::overwrite_existing);
+  }
+  // Options and values of `more` replace those of the command, or join it.
+  static std::vector<std::string> With(std::vector<std::string> command,
+                                       const std::vector<std::string>& more) {
+    for (size_t i = 0; i + 1 < more.size(); i += 2) {
+      const auto found = std::ranges::find(command, more[i]);
+      if (found != command.end()) {
+        *(found + 1) = more[i + 1];
+      } else {
+        command.insert(command.end(), {more[i], more[i + 1]});
+      }
+    }
+    return command;
+  }
+  std::vector<std::string> Distill(const std::string& out,
+                                   const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> command = {
+        TERN_PROGRAM, "distill",    "--model", model_,   "--prompts",     prompts_, "--out",
+        out,          "--threads",  "1",       "--json", "--temperature", "1",      "--max-tokens",
+        "40",         "--shard-mb", "0.02"};
+    return With(std::move(command), more);
+  }
+  std::vector<std::string> Train(const std::string& data, const std::string& out,
+                                 const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> command = {TERN_PROGRAM,
+                                        "train",
+                                        "--model",
+                                        model_,
+                                        "--data",
+                                        data,
+                                        "--out",
+                                        out,
+                                        "--batch",
+                                        "64",
+                                        "--steps",
+                                        "40",
+                                        "--checkpoint-every",
+                                        "7",
+                                        "--threads",
+                                        "1",
+                                        "--json",
+                                        "--heads-count",
+                                        "3"};
+    return With(std::move(command), more);
+  }
+  json Run(const std::vector<std::string>& command) {
+    const ProgramResult result = RunProgram(command);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out, nullptr, false);
+  }
+  // Fails with one line that says `what`.
+  void ExpectFailure(const std::vector<std::string>& command, const std::string& what,
+                     int status = 1) {
+    const ProgramResult result = RunProgram(command);
+    EXPECT_EQ(result.status, status);
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+  // Kills `command` as soon as `begun` appears, then at several moments, then lets it end.
+  void KillAndFinish(const std::vector<std::string>& command, const std::string& begun,
+                     uint64_t seed) {
+    EXPECT_FALSE(RunAndKill(command, [&] { return fs::exists(begun); }))
+        << "ended before " << begun;
+    for (uint64_t kill = 0; kill < 5; ++kill) {
+      const uint64_t delay = 5000 + Mix64(seed, kill) % 120000;
+      if (RunAndKill(command, std::chrono::microseconds(delay))) break;
+    }
+    Run(command);
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_ / "model", data_ = dir_ / "data", heads_ = dir_ / "heads", prompts_;
+};
+
+TEST_F(DistillTrainTest, FromPromptsToHeads) {
+  const json distilled = Run(Distill(data_));
+  EXPECT_EQ(distilled["prompts"], 60);
+  EXPECT_GT(distilled["shards"], 3);
+  EXPECT_GT(distilled["tokens_per_second"], 0);
+  EXPECT_EQ(distilled["resumed_at"], 0);
+  const json trained = Run(Train(data_, heads_));
+  EXPECT_EQ(trained["finished"], true);
+  ASSERT_EQ(trained["head_top1"].size(), 3u);
+  ASSERT_EQ(trained["head_loss"].size(), 3u);
+  const MedusaHeads heads = LoadMedusaHeads(heads_, LoadModel(model_));
+  EXPECT_EQ(heads.count, 3);
+  EXPECT_EQ(heads.warning, "");
+  EXPECT_TRUE(std::ranges::any_of(heads.weights.span(), [](BFloat16 w) { return w.bits != 0; }));
+  std::istringstream metrics(ReadFile(heads_ + "/run/metrics.jsonl"));
+  std::string line, last;
+  bool has_training = false;
+  while (std::getline(metrics, line)) {
+    const json record = json::parse(line);
+    has_training = has_training || (record.contains("loss") && record["head_top1"].size() == 3 &&
+                                    record.contains("tokens_per_second"));
+    last = line;
+  }
+  EXPECT_TRUE(has_training);
+  EXPECT_EQ(json::parse(last)["held_out_head_top1"], trained["head_top1"]);
+}
+
+TEST_F(DistillTrainTest, KilledAndContinuedGivesTheSameBytes) {
+  Run(Distill(data_));
+  const std::string killed = dir_ / "killed";
+  KillAndFinish(Distill(killed), killed + "/shard-00001.safetensors", 1);
+  ExpectSameResults(data_, killed, "kills");
+  // Done is done.
+  const json again = Run(Distill(killed));
+  EXPECT_EQ(again["resumed_at"], 60);
+  EXPECT_EQ(again["generated_tokens"], 0);
+
+  Run(Train(data_, heads_));
+  const std::string killed_heads = dir_ / "killed_heads";
+  KillAndFinish(Train(data_, killed_heads), killed_heads + "/run/step-0000000014.ckpt", 2);
+  ExpectSameResults(heads_, killed_heads, "kills");
+}
+
+TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {
+  Run(Distill(data_));
+  const json benchmark = Run({TERN_PROGRAM, "train", "--model", model_, "--data", data_,
+                              "--benchmark", "--batch", "32", "--json"});
+  EXPECT_GT(benchmark["step_seconds"], 0);
+  EXPECT_GT(benchmark["eta_s"], 0);
+  EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"data", "model", "prompts.jsonl"}));
+}
+
+TEST_F(DistillTrainTest, BadPromptsLeaveNothing) {
+  prompts_ = dir_.Write("bad.jsonl", "{\"prompt\": \"fine\"}\n{\"prompt\": \"broken\n");
+  ExpectFailure(Distill(data_), "bad.jsonl:2: ");
+  prompts_ = dir_.Write("empty.txt", "\n\n");
+  ExpectFailure(Distill(data_), "empty.txt");
+  prompts_ = dir_.Write("long.txt", "fine\n" + std::string(4000, 'x') + "\n");
+  ExpectFailure(Distill(data_), "long.txt:2: prompt too long");
+  prompts_ = dir_ / "absent.txt";
+  ExpectFailure(Distill(data_), "absent.txt");
+  EXPECT_FALSE(fs::exists(data_));
+  ExpectFailure(Distill(data_, {"--temperature", "-1"}), "temperature", 2);
+}
+
+TEST_F(DistillTrainTest, DataOfAnotherModelIsRefused) {
+  Run(Distill(data_));
+  const auto before = RunResults(data_);
+  ExpectFailure(Distill(data_, {"--seed", "5"}), "--seed: expected 0, got 5");
+  WriteModel(dir_ / "other", 2);
+  model_ = dir_ / "other";
+  ExpectFailure(Distill(data_), "backbone_fingerprint of the model: expected");
+  ExpectFailure(Train(data_, dir_ / "out"), "made with another model: backbone_fingerprint");
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+  EXPECT_TRUE(RunResults(data_) == before);
+}
+
+TEST_F(DistillTrainTest, DataWithNothingToTrainOnIsRefused) {
+  ExpectFailure(Train(dir_ / "absent", heads_), "absent/manifest.json: no such file");
+  prompts_ = dir_.Write("one.txt", "only one\n");
+  Run(Distill(data_));
+  ExpectFailure(Train(data_, heads_), "too little data");
+  const std::string short_data = dir_ / "short";
+  Run(Distill(short_data, {"--max-tokens", "1"}));
+  ExpectFailure(Train(short_data, heads_), "no data to train on");
+  EXPECT_FALSE(fs::exists(heads_));
+  ExpectFailure({TERN_PROGRAM, "train", "--model", model_, "--data", data_}, "--out", 2);
+}
+
+}  // namespace
+}  // namespace tern::test

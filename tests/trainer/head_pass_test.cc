@@ -1,0 +1,198 @@
+// Heads in training: gradients against finite differences, and the same outputs as the engine's.
+#include "trainer/head_pass.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/medusa_heads.h"
+#include "kernels/dense_matmul.h"
+#include "kernels/parallel.h"
+#include "tests/support/comparator.h"
+#include "tests/support/random_data.h"
+#include "trainer/adamw.h"
+
+namespace tern::test {
+namespace {
+
+constexpr size_t kHeads = 3, kD = 32, kVocab = 50, kBatch = 9;
+constexpr size_t kWeights = kHeads * kD * kD, kBiases = kHeads * kD;
+
+class HeadPassTest : public ::testing::Test {
+ protected:
+  HeadPassTest() {
+    for (size_t i = 0; i < kBatch * kHeads; ++i)
+      targets_.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(random_.Below(kVocab)));
+  }
+  HeadBatch Batch() const { return {hidden_.View(kBatch, kD), targets_}; }
+  MatView<const BFloat16> Table() const { return table_.View(kVocab, kD); }
+
+  // The loss at parameters [weights, biases]; gradients are added to `gradient` of the same layout.
+  double Loss(HeadPass& pass, const AlignedBuffer<float>& parameters, float scale = 1,
+              AlignedBuffer<float>* gradient = nullptr) {
+    pass.SetWeights(parameters.View(kHeads * kD, kD), parameters.span().subspan(kWeights));
+    std::vector<HeadSums> sums(kHeads);
+    if (gradient == nullptr) return pass.Run(Batch(), head_weights_, scale, nullptr, sums);
+    HeadGradients gradients{gradient->View(kHeads * kD, kD), gradient->span().subspan(kWeights)};
+    return pass.Run(Batch(), head_weights_, scale, &gradients, sums);
+  }
+
+  RandomData random_{7};
+  AlignedBuffer<BFloat16> hidden_ = random_.BFloat16s(kBatch * kD);
+  AlignedBuffer<BFloat16> table_ = random_.BFloat16s(kVocab * kD);
+  AlignedBuffer<float> parameters_ = random_.Floats(kWeights + kBiases, -0.2f, 0.2f);
+  std::vector<int32_t> targets_;  // [batch, heads]
+  std::vector<float> head_weights_ = {0.5f, 0.3f, 0.2f};
+};
+
+// Along random directions of +-1 within each head's weights and biases, central differences with
+// step e. The loss is of size 5 and its terms are fp32, rounded at about 4 ulps of 5: 2e-6, so the
+// quotient errs by 2e-6 / e = 1e-3 for weights (e = 2^-9) and 1.3e-4 for biases (e = 2^-6). The
+// next term of the series, e^2 / 6 times the third derivative along the direction, was seen to be
+// smaller than these (halving e does not change the outcome).
+TEST_F(HeadPassTest, GradientsAreThoseOfFiniteDifferences) {
+  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
+  auto gradient = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  Loss(*pass, parameters_, 1, &gradient);
+  for (size_t block = 0; block < 2 * kHeads; ++block) {
+    const bool weights = block < kHeads;
+    const size_t begin = weights ? block * kD * kD : kWeights + (block - kHeads) * kD;
+    const size_t end = begin + (weights ? kD * kD : kD);
+    const float step = weights ? 0x1p-9f : 0x1p-6f;
+    for (int trial = 0; trial < 4; ++trial) {
+      AlignedBuffer<float> up(parameters_.size()), down(parameters_.size());
+      std::ranges::copy(parameters_.span(), up.data());
+      std::ranges::copy(parameters_.span(), down.data());
+      double expected = 0, norm = 0;
+      for (size_t i = begin; i < end; ++i) {
+        const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
+        up[i] += sign * step;
+        down[i] -= sign * step;
+        expected += static_cast<double>(gradient[i] * sign);
+        norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+      }
+      const double quotient =
+          (Loss(*pass, up) - Loss(*pass, down)) / (2.0 * static_cast<double>(step));
+      const double rounding = 2e-6 / static_cast<double>(step);
+      EXPECT_NEAR(quotient, expected, rounding) << "block " << block;
+      EXPECT_GT(std::sqrt(norm), 5 * rounding) << "block " << block << " proves nothing";
+    }
+  }
+}
+
+TEST_F(HeadPassTest, ScaleMultipliesAndCallsAdd) {
+  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
+  auto once = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto twice = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  Loss(*pass, parameters_, 1.0f, &once);
+  Loss(*pass, parameters_, 0.5f, &twice);  // a power of two: nothing rounds differently
+  Loss(*pass, parameters_, 0.5f, &twice);
+  float largest = 0;
+  for (float g : once.span()) largest = std::max(largest, std::fabs(g));
+  // Sums of kBatch products in another order.
+  EXPECT_TRUE(AllNear(once.View(1, once.size()), twice.View(1, twice.size()),
+                      {.absolute = static_cast<double>(largest) * kBatch * 0x1p-23}));
+}
+
+// bf16 GEMMs: inputs rounded to 8 bits of mantissa. Every gradient is a sum over rows of products
+// of three rounded numbers (dlogits, table, x), so errors stay near 3 * 2^-8 of the sum of absolute
+// terms; the whole gradient's error, measured against its norm, near that too.
+TEST_F(HeadPassTest, BFloat16GradientsAreNear) {
+  if (!HasBFloat16Matmul()) GTEST_SKIP() << "this CPU multiplies no bf16";
+  for (float& value : parameters_.span()) value = RoundToBFloat16(value);
+  auto exact = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto rounded = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  const double loss = Loss(*MakeHeadPass(Table(), kHeads, kBatch, false), parameters_, 1, &exact);
+  const double near = Loss(*MakeHeadPass(Table(), kHeads, kBatch, true), parameters_, 1, &rounded);
+  EXPECT_NEAR(loss, near, loss * 0x1p-8);
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    const double e = static_cast<double>(exact[i]), r = static_cast<double>(rounded[i]);
+    error += (e - r) * (e - r);
+    norm += e * e;
+  }
+  EXPECT_LT(std::sqrt(error / norm), 3 * 0x1p-7);
+}
+
+TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {
+  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
+  pass->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
+  std::vector<HeadSums> sums(kHeads);
+  const double loss = pass->Run(Batch(), head_weights_, 1, nullptr, sums);
+  AlignedBuffer<float> outputs(kBatch * kHeads * kD);
+  pass->Outputs(outputs.View(kBatch * kHeads, kD));
+  double expected = 0;
+  for (size_t k = 0; k < kHeads; ++k) {
+    uint64_t rows = 0, hits = 0;
+    double sum = 0;
+    for (size_t r = k; r < kBatch * kHeads; r += kHeads) {
+      if (targets_[r] < 0) continue;
+      std::vector<double> logits(kVocab);
+      for (size_t v = 0; v < kVocab; ++v)
+        for (size_t i = 0; i < kD; ++i)
+          logits[v] += static_cast<double>(outputs[r * kD + i] * table_[v * kD + i].ToFloat());
+      double total = 0;
+      for (double logit : logits) total += std::exp(logit);
+      const double own = logits[static_cast<size_t>(targets_[r])];
+      sum += std::log(total) - own;
+      hits += own == *std::ranges::max_element(logits);
+      ++rows;
+    }
+    EXPECT_EQ(sums[k].rows, rows);
+    EXPECT_EQ(sums[k].hits, hits);
+    EXPECT_NEAR(sums[k].loss, sum, sum * 1e-5);  // fp32 sums of 32 products, 9 rows
+    expected += static_cast<double>(head_weights_[k]) * sum / static_cast<double>(rows);
+  }
+  EXPECT_NEAR(loss, expected, expected * 1e-5);
+}
+
+// heads(hidden) in the trainer == heads(hidden) in the engine. Both sum d products and a bias in
+// fp32, in their own orders: errors of d 2^-24 of the sum of absolute terms (d |w| |x| <= 32 * 0.2)
+// on either side; SiLU's slope is below 1.1 and exp adds 2^-21 of the value. bf16 GEMMs round x +
+// SiLU once more, to 2^-8 of it.
+TEST_F(HeadPassTest, OutputsAreTheEngines) {
+  MedusaHeads heads = ZeroMedusaHeads(kHeads, kD);
+  for (size_t i = 0; i < kWeights; ++i) {
+    heads.weights[i] = BFloat16::FromFloat(parameters_[i]);
+    parameters_[i] = heads.weights[i].ToFloat();
+  }
+  for (size_t i = 0; i < kBiases; ++i)
+    heads.biases[i] = parameters_[kWeights + i] = RoundToBFloat16(parameters_[kWeights + i]);
+  AlignedBuffer<float> expected(kBatch * kHeads * kD), got(kBatch * kHeads * kD);
+  std::vector<float> x(kD);
+  for (size_t b = 0; b < kBatch; ++b) {
+    for (size_t i = 0; i < kD; ++i) x[i] = hidden_[b * kD + i].ToFloat();
+    ApplyHeads(heads, x, expected.View(kBatch * kHeads, kD).Rows(b * kHeads, kHeads));
+  }
+  const double sum_error = 2 * kD * 0x1p-24 * (kD * 0.2 + 0.2) * 1.1;
+  for (bool bfloat16 : {false, true}) {
+    const auto pass = MakeHeadPass(Table(), kHeads, kBatch, bfloat16);
+    Loss(*pass, parameters_);
+    pass->Outputs(got.View(kBatch * kHeads, kD));
+    const double rounding = bfloat16 && HasBFloat16Matmul() ? 0x1p-8 : 0;
+    EXPECT_TRUE(AllNear(expected.View(kBatch * kHeads, kD), got.View(kBatch * kHeads, kD),
+                        {.absolute = sum_error + 0x1p-21, .relative = 0x1p-21 + rounding}));
+  }
+}
+
+// Nine rows are learned by heart.
+TEST_F(HeadPassTest, TheLossFalls) {
+  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/true);
+  auto parameters = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto gradient = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  AdamWState moments(parameters.size());
+  const std::vector<ParameterSlice> slices = {{"weights", 0, kHeads * kD, kD, -1, false, true},
+                                              {"biases", kWeights, kBiases, 1, -1, false, false}};
+  const double before = Loss(*pass, parameters);
+  for (uint64_t step = 1; step <= 200; ++step) {
+    Loss(*pass, parameters, 1, &gradient);
+    ApplyAdamW({}, {step, {0.01, 0}, 1}, slices, parameters.span(), gradient.span(), moments);
+  }
+  EXPECT_GT(before, 3.0);
+  EXPECT_LT(Loss(*pass, parameters), 0.1 * before);
+}
+
+}  // namespace
+}  // namespace tern::test

@@ -1,0 +1,197 @@
+// tern train: trains Medusa heads on what `tern distill` wrote.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/error.h"
+#include "engine/model.h"
+#include "kernels/dispatch.h"
+#include "kernels/parallel.h"
+#include "tools/commands.h"
+#include "tools/model_path.h"
+#include "tools/report.h"
+#include "tools/train_options.h"
+#include "trainer/machine.h"
+
+namespace tern {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+std::atomic<bool> g_stop{false};  // what a signal handler may touch
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+extern "C" void StopTraining(int signal) {
+  g_stop.store(true);
+  std::signal(signal, SIG_DFL);  // a second one ends the process at once
+}
+
+// Model, data and trainer, made and checked before anything is written.
+struct TrainSetup {
+  TrainSetup(const TrainOptions& options, const CommonOptions& common)
+      : dir(ResolveModel(common.model)),
+        model(LoadModel(dir)),
+        cache(options.data),
+        rows(cache),
+        split(SplitHeadData(rows, options.held_out)),
+        loop(ResolveTrainLoop(options, split)),
+        data(split.training, common.seed),
+        valid(split.training, split.held_out, loop.batch),
+        trainer(model, rows, TrainerOptions(options), Info()) {}
+
+  HeadTrainerOptions TrainerOptions(const TrainOptions& options) const {
+    HeadTrainerOptions heads = options.heads;
+    heads.batch = loop.batch;
+    heads.bfloat16 = !options.fp32;
+    return heads;
+  }
+  MedusaHeadsInfo Info() const {
+    MedusaHeadsInfo info;
+    info.backbone_fingerprint = cache.info().backbone_fingerprint;
+    info.trained_tokens = static_cast<int64_t>(split.training);
+    return info;
+  }
+
+  std::string dir;
+  Model model;
+  HiddenCache cache;
+  HeadRows rows;
+  HeadDataSplit split;
+  LoopOptions loop;
+  HeadRowSampler data;
+  HeldOutHeadRows valid;
+  HeadTrainer trainer;
+};
+
+void Announce(const TrainSetup& setup, const TrainOptions& options) {
+  const HiddenCacheInfo& info = setup.cache.info();
+  if (!info.complete()) {
+    std::fprintf(stderr, "%s holds %llu of %llu texts; tern distill can go on there\n",
+                 options.data.c_str(), static_cast<unsigned long long>(info.sequences()),
+                 static_cast<unsigned long long>(info.planned_sequences));
+  }
+  std::fprintf(stderr,
+               "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "
+               "%llu steps of %llu tokens; %d threads, %s\n",
+               options.heads.heads, info.hidden_size, info.vocab_size,
+               static_cast<unsigned long long>(setup.split.training),
+               static_cast<unsigned long long>(setup.split.held_out),
+               static_cast<unsigned long long>(setup.loop.schedule.steps),
+               static_cast<unsigned long long>(setup.loop.rows_per_step()), ThreadCount(),
+               CurrentTarget().c_str());
+}
+
+// Median seconds of a micro-batch, after two to warm up.
+double TimeMicroBatch(TrainSetup& setup, int32_t count) {
+  std::vector<int32_t> rows(static_cast<size_t>(setup.loop.batch));
+  std::vector<double> seconds;
+  uint64_t next = 0;
+  for (int32_t i = -2; i < count; ++i) {
+    for (int32_t& row : rows) setup.data.Read(next++, {&row, 1});
+    const Clock::time_point start = Clock::now();
+    setup.trainer.ForwardBackward(rows, 1.0f);
+    if (i >= 0) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + count / 2);
+  return seconds[static_cast<size_t>(count) / 2];
+}
+
+void RunBenchmark(const TrainOptions& options, const CommonOptions& common) {
+  TrainSetup setup(options, common);
+  const double peak = GemmPeak(!options.fp32).macs_per_second();
+  const double step_seconds =
+      TimeMicroBatch(setup, options.benchmark_steps) * setup.loop.accumulate;
+  const double tokens = static_cast<double>(setup.loop.rows_per_step());
+  const double mfu = setup.trainer.GemmMacsPerStep() * setup.loop.accumulate / step_seconds / peak;
+  const double eta = step_seconds * static_cast<double>(setup.loop.schedule.steps);
+  if (common.json) {
+    std::cout << Json{{"step_seconds", step_seconds},
+                      {"tokens_per_second", tokens / step_seconds},
+                      {"steps", setup.loop.schedule.steps},
+                      {"eta_s", eta},
+                      {"mfu", mfu},
+                      {"threads", ThreadCount()},
+                      {"target", CurrentTarget()},
+                      {"peak_memory_mb", PeakMemoryMb()}}
+                     .dump(2)
+              << "\n";
+    return;
+  }
+  std::printf("%.4g s per step of %.0f tokens, %.0f tokens/s, mfu %.1f%%; %llu steps: %s\n",
+              step_seconds, tokens, tokens / step_seconds, 100 * mfu,
+              static_cast<unsigned long long>(setup.loop.schedule.steps),
+              FormatDuration(eta).c_str());
+}
+
+void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_json) {
+  if (!as_json) {
+    if (!s.finished) return;
+    std::string line = "held-out top-1 per head:";
+    for (double share : s.held_out_figures.at("held_out_head_top1").get<std::vector<double>>()) {
+      char text[16];
+      std::snprintf(text, sizeof(text), " %.3f", share);
+      line += text;
+    }
+    std::fprintf(stderr, "%s\n", line.c_str());
+    std::printf("%s\n", options.out.c_str());
+    return;
+  }
+  Json out = {{"finished", s.finished}, {"step", s.step},
+              {"tokens", s.tokens},     {"heads", options.heads.heads},
+              {"loss", s.loss},         {"held_out_loss", s.held_out ? Json(*s.held_out) : Json()}};
+  if (s.finished) {
+    out["head_loss"] = s.held_out_figures.at("held_out_head_loss");
+    out["head_top1"] = s.held_out_figures.at("held_out_head_top1");
+  }
+  out["tokens_per_second"] = s.tokens_per_second;
+  out["mfu"] = s.mfu;
+  out["rollbacks"] = s.rollbacks;
+  out["threads"] = ThreadCount();
+  out["target"] = CurrentTarget();
+  out["out"] = options.out;
+  out["peak_memory_mb"] = PeakMemoryMb();
+  std::cout << out.dump(2) << "\n";
+}
+
+void Train(const TrainOptions& options, const CommonOptions& common) {
+  TrainSetup setup(options, common);
+  RunDirectory directory(options.run.empty() ? options.out + "/run" : options.run);
+  RemoveTemporaries(options.out);
+  if (options.restart) directory.Clear();
+  GemmPeak peak(!options.fp32);
+  setup.loop.peak = &peak;
+  setup.loop.stop = &g_stop;
+  Announce(setup, options);
+  TrainingLoop loop(setup.trainer, setup.data, &setup.valid, setup.loop, directory,
+                    RecordTrainOptions(options, setup.loop, setup.cache, common.seed));
+  if (!loop.Resume(options.leniency) && options.must_resume) {
+    throw NotFound(options.out + ": no checkpoint to resume from; leave out --resume to start");
+  }
+  std::signal(SIGINT, StopTraining);
+  std::signal(SIGTERM, StopTraining);
+  PrintSummary(loop.Run(), options, common.json);
+}
+
+}  // namespace
+
+void AddTrain(CLI::App& app, const CommonOptions& common) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Trains draft heads on what tern distill wrote");
+  BindTrainOptions(*command, *options);
+  command->callback([options, &common] {
+    if (options->must_resume && options->restart)
+      throw CLI::ValidationError("--resume", "and --restart contradict each other");
+    if (!options->benchmark && options->out.empty()) throw CLI::RequiredError("--out");
+    options->benchmark ? RunBenchmark(*options, common) : Train(*options, common);
+  });
+}
+
+}  // namespace tern

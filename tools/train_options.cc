@@ -1,0 +1,144 @@
+#include "tools/train_options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+
+#include "engine/atomic_file.h"
+#include "engine/error.h"
+#include "engine/hash.h"
+#include "kernels/dense_matmul.h"
+
+namespace tern {
+namespace {
+
+void BindRun(CLI::App& command, TrainOptions& o) {
+  command.add_option("--data", o.data, "Directory that tern distill wrote")->required();
+  command.add_option("--out", o.out, "Directory of the trained heads");
+  command.add_option("--run", o.run, "Directory of checkpoints and metrics (default: OUT/run)");
+  command.add_flag("--resume", o.must_resume,
+                   "Fail where there is no checkpoint (resuming itself is automatic)");
+  command.add_flag("--restart", o.restart, "Delete the run's checkpoints and begin again");
+  command.add_flag("--allow-different-machine", o.leniency.other_machine,
+                   "Resume although binary, target, threads or library differ");
+  command.add_flag("--allow-changed-options", o.leniency.other_options,
+                   "Resume although options or data differ");
+  command.add_flag("--export-checkpoints,!--no-export-checkpoints", o.loop.export_checkpoints,
+                   "Also write OUT at every checkpoint (default), or only at the end");
+  command.add_flag("--benchmark", o.benchmark, "Print step time and ETA; train nothing");
+  command.add_option("--benchmark-steps", o.benchmark_steps, "Steps that are timed")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+}
+
+void BindTraining(CLI::App& command, TrainOptions& o) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return command.add_option(name, value, text)->capture_default_str()->group("Training");
+  };
+  add("--heads-count", o.heads.heads, "Heads K; head k predicts token t+1+k")
+      ->check(CLI::Range(1, kMaxMedusaHeads));
+  add("--loss-decay", o.heads.loss_decay, "Head k counts this to the power of k-1")
+      ->check(CLI::Range(0.01, 1.0));
+  add("--held-out", o.held_out, "Share of the texts, from the end, to measure on")
+      ->check(CLI::Range(0.0001, 0.5));
+  add("--batch", o.loop.batch, "Tokens per micro-batch")->check(CLI::Range(1, 1 << 20));
+  add("--accumulate", o.loop.accumulate, "Micro-batches per step")->check(CLI::Range(1, 1 << 16));
+  CLI::Option* epochs =
+      add("--epochs", o.epochs, "Passes over the data")->check(CLI::Range(1e-6, 1e6));
+  command.add_option("--steps", o.steps, "Updates instead")->excludes(epochs)->group("Training");
+  command.add_option("--warmup", o.warmup, "Warm-up steps (default: 5% of the steps, at most 100)")
+      ->group("Training");
+  add("--lr", o.lr, "Peak learning rate");
+  add("--lr-final", o.lr_final, "Where the run ends, along half a cosine");
+  add("--weight-decay", o.loop.schedule.weight_decay, "AdamW, on matrices");
+  add("--beta1", o.loop.adamw.beta1, "AdamW");
+  add("--beta2", o.loop.adamw.beta2, "AdamW");
+  add("--clip", o.loop.clip_norm, "Largest gradient norm; 0: no limit");
+  command.add_flag("--fp32", o.fp32, "fp32 GEMM inputs even where the CPU has bf16")
+      ->group("Training");
+}
+
+void BindWatching(CLI::App& command, TrainOptions& o) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    command.add_option(name, value, text)->capture_default_str()->group("Watching");
+  };
+  add("--log-every", o.loop.log_every, "Steps per line of progress");
+  add("--eval-every", o.loop.eval_every, "Steps between held-out losses");
+  add("--eval-tokens", o.loop.eval_tokens, "Tokens of each; 0: all. The last one reads all");
+  add("--checkpoint-every", o.loop.checkpoint_every, "Steps between checkpoints");
+  add("--most-rollbacks", o.loop.stability.most_rollbacks, "Rollbacks before the run gives up");
+}
+
+}  // namespace
+
+TrainOptions::TrainOptions() {
+  loop.batch = heads.batch;
+  loop.sequence = 1;  // a row is one token
+  loop.log_every = 50;
+  loop.eval_tokens = 8192;
+  loop.schedule.weight_decay = 0;
+  loop.adamw.beta2 = 0.99;
+}
+
+void BindTrainOptions(CLI::App& command, TrainOptions& options) {
+  BindRun(command, options);
+  BindTraining(command, options);
+  BindWatching(command, options);
+}
+
+HeadDataSplit SplitHeadData(const HeadRows& rows, double held_out_share) {
+  const uint64_t texts = rows.cache().sequences();
+  const auto wanted = static_cast<uint64_t>(std::ceil(held_out_share * static_cast<double>(texts)));
+  const uint64_t held_out = std::max<uint64_t>(1, wanted);
+  HeadDataSplit split;
+  if (texts > held_out) split.training = rows.RowsBefore(texts - held_out);
+  split.held_out = rows.size() - split.training;
+  if (split.training == 0 || split.held_out == 0) {
+    throw BadFile({rows.cache().dir(), "too little data",
+                   "tokens to train on and, from other texts, to measure on",
+                   std::to_string(split.training) + " and " + std::to_string(split.held_out),
+                   "run tern distill with more prompts"});
+  }
+  return split;
+}
+
+LoopOptions ResolveTrainLoop(const TrainOptions& o, const HeadDataSplit& split) {
+  LoopOptions loop = o.loop;
+  ScheduleOptions& schedule = loop.schedule;
+  const double rows = o.epochs * static_cast<double>(split.training);
+  schedule.steps = o.steps.value_or(
+      static_cast<uint64_t>(std::ceil(rows / static_cast<double>(loop.rows_per_step()))));
+  schedule.warmup_steps = o.warmup.value_or(std::min<uint64_t>(100, schedule.steps / 20));
+  schedule.stage_boundary = 1;  // one stage
+  schedule.cosine = true;
+  schedule.peak = o.lr;
+  schedule.stage1_end = schedule.stage2_start = schedule.final = o.lr_final;
+  loop.out_dir = o.out;
+  Validate(loop);
+  return loop;
+}
+
+nlohmann::json RecordTrainOptions(const TrainOptions& o, const LoopOptions& loop,
+                                  const HiddenCache& cache, uint64_t seed) {
+  const ScheduleOptions& s = loop.schedule;
+  return {{"--heads-count", o.heads.heads},
+          {"--loss-decay", o.heads.loss_decay},
+          {"--held-out", o.held_out},
+          {"--batch", loop.batch},
+          {"--accumulate", loop.accumulate},
+          {"--steps", s.steps},
+          {"--warmup", s.warmup_steps},
+          {"--lr", s.peak},
+          {"--lr-final", s.final},
+          {"--weight-decay", s.weight_decay},
+          {"--beta1", loop.adamw.beta1},
+          {"--beta2", loop.adamw.beta2},
+          {"--clip", loop.clip_norm},
+          {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
+          {"--most-rollbacks", loop.stability.most_rollbacks},
+          {"bf16", !o.fp32 && HasBFloat16Matmul()},
+          {"--seed", seed},
+          {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}};
+}
+
+}  // namespace tern

@@ -1,0 +1,51 @@
+// The options of `tern train` and how they become the settings of a run.
+#ifndef TERN_TOOLS_TRAIN_OPTIONS_H_
+#define TERN_TOOLS_TRAIN_OPTIONS_H_
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "tools/commands.h"
+#include "trainer/head_rows.h"
+#include "trainer/head_trainer.h"
+#include "trainer/training_loop.h"
+
+namespace tern {
+
+struct TrainOptions {
+  TrainOptions();
+  std::string data, out, run;
+  HeadTrainerOptions heads;
+  double epochs = 4;
+  double held_out = 0.02;  // share of the texts
+  std::optional<uint64_t> steps, warmup;
+  double lr = 4e-3, lr_final = 0;
+  LoopOptions loop;  // what needs no derivation is bound directly
+  bool fp32 = false;
+  bool must_resume = false, restart = false;
+  ResumeLeniency leniency;
+  bool benchmark = false;
+  int32_t benchmark_steps = 10;
+};
+
+void BindTrainOptions(CLI::App& command, TrainOptions& options);
+
+// The data cut in two: rows [0, training) and the rest, from whole texts at the end.
+struct HeadDataSplit {
+  uint64_t training = 0, held_out = 0;  // rows
+};
+// Throws kBadFile where one part is empty.
+HeadDataSplit SplitHeadData(const HeadRows& rows, double held_out_share);
+
+// Fills in steps, schedule and directories.
+LoopOptions ResolveTrainLoop(const TrainOptions& options, const HeadDataSplit& split);
+// Everything that decides the bytes of the result, flat: what a checkpoint remembers and resume
+// compares.
+nlohmann::json RecordTrainOptions(const TrainOptions& options, const LoopOptions& loop,
+                                  const HiddenCache& cache, uint64_t seed);
+
+}  // namespace tern
+
+#endif  // TERN_TOOLS_TRAIN_OPTIONS_H_

@@ -1,0 +1,41 @@
+// Self-distillation: the model's own continuations of prompts, with the hidden states that arise
+// while they are generated.
+#ifndef TERN_TRAINER_DISTILL_H_
+#define TERN_TRAINER_DISTILL_H_
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "engine/tokenizer.h"
+#include "trainer/hidden_cache.h"
+
+namespace tern {
+
+struct DistillOptions {
+  SamplingOptions sampling;  // `stream` is the prompt's index
+  int32_t max_tokens = 200;  // of each continuation
+};
+
+struct DistillCounts {
+  uint64_t prompts = 0;           // done, those of earlier runs included
+  uint64_t generated_tokens = 0;  // by this run
+  double seconds = 0;             // of this run
+};
+using DistillCallback = std::function<void(const DistillCounts&)>;
+
+// Continues `prompts` (token ids, none empty, each shorter than the model's context) from the
+// writer's next one on and finishes the cache. Calls `on_text` after each. What a prompt gives
+// depends on the model, the options, and its index and tokens; so stopping and going on changes
+// nothing.
+DistillCounts Distill(const Model& model, const Tokenizer& tokenizer,
+                      const std::vector<std::vector<TokenId>>& prompts,
+                      const DistillOptions& options, HiddenCacheWriter& writer,
+                      const DistillCallback& on_text);
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_DISTILL_H_

@@ -1,0 +1,63 @@
+// Which places of a hidden-state cache heads are trained on: every token from a prompt's last one
+// on that has the token after next behind it, so that head 1 has something to predict and all
+// targets are the model's own words.
+#ifndef TERN_TRAINER_HEAD_ROWS_H_
+#define TERN_TRAINER_HEAD_ROWS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "trainer/batch_source.h"
+#include "trainer/hidden_cache.h"
+
+namespace tern {
+
+// The rows of a cache, numbered in its order.
+class HeadRows {
+ public:
+  // Throws kBadFile where there are none, or more than an int32 counts.
+  explicit HeadRows(const HiddenCache& cache);
+
+  const HiddenCache& cache() const { return cache_; }
+  uint64_t size() const { return first_rows_.back(); }
+  // Rows of the first `sequences` texts.
+  uint64_t RowsBefore(uint64_t sequences) const { return first_rows_[sequences]; }
+
+  struct Place {
+    HiddenSequence sequence;
+    size_t position;  // in the sequence
+  };
+  Place Locate(uint64_t row) const;
+
+ private:
+  const HiddenCache& cache_;
+  std::vector<uint64_t> first_rows_;  // [sequences + 1]
+};
+
+// Rows [0, count) in an order drawn anew for each epoch.
+class HeadRowSampler final : public BatchSource {
+ public:
+  HeadRowSampler(uint64_t count, uint64_t seed) : count_(count), seed_(seed) {}
+  size_t width() const override { return 1; }
+  void Read(uint64_t row, std::span<int32_t> out) const override;
+
+ private:
+  uint64_t count_, seed_;
+};
+
+// Rows [first, first + count): the end of the data.
+class HeldOutHeadRows final : public HeldOutSource {
+ public:
+  HeldOutHeadRows(uint64_t first, uint64_t count, int32_t batch)
+      : first_(first), count_(count), batch_(static_cast<uint64_t>(batch)) {}
+  uint64_t Batches(uint64_t rows) const override;
+  void Read(uint64_t index, uint64_t count, std::span<int32_t> out) const override;
+  std::optional<double> BitsPerByte(double) const override { return std::nullopt; }
+
+ private:
+  uint64_t first_, count_, batch_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_HEAD_ROWS_H_
