@@ -57,6 +57,7 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       rows_(rows),
       options_(options),
       info_(std::move(info)),
+      shortlist_(TokensByFrequency(rows.cache())),
       heads_(static_cast<size_t>(options.heads)),
       d_(static_cast<size_t>(model.config.hidden_size)),
       head_weights_(HeadWeights(heads_, options.loss_decay)),
@@ -124,6 +125,7 @@ MedusaHeads HeadTrainer::Heads() const {
                  parameters_.data() + slices_[1].offset + heads.biases.size(), heads.biases.data(),
                  RoundToBFloat16);
   heads.info = info_;
+  heads.shortlist = shortlist_;
   return heads;
 }
 

@@ -59,6 +59,7 @@ class HeadTrainer final : public Trainable {
   const HeadRows& rows_;
   HeadTrainerOptions options_;
   MedusaHeadsInfo info_;
+  std::vector<TokenId> shortlist_;
   size_t heads_, d_;
   std::vector<ParameterSlice> slices_;  // weights [K d, d], biases [K d]
   AlignedBuffer<float> parameters_, gradients_;

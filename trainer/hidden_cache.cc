@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/atomic_file.h"
+#include "engine/draft_shortlist.h"
 #include "engine/error.h"
 #include "engine/safetensors_writer.h"
 #include "kernels/check.h"
@@ -238,6 +239,16 @@ HiddenSequence HiddenCache::Sequence(uint64_t index) const {
   return {shard.tokens.subspan(begin, end - begin),
           {shard.hidden.data() + begin * d, end - begin, d},
           shard.prompt_lengths[i]};
+}
+
+std::vector<TokenId> TokensByFrequency(const HiddenCache& cache) {
+  std::vector<int64_t> counts(static_cast<size_t>(cache.info().vocab_size));
+  for (uint64_t s = 0; s < cache.sequences(); ++s) {
+    const HiddenSequence sequence = cache.Sequence(s);
+    for (TokenId token : sequence.tokens.subspan(static_cast<size_t>(sequence.prompt_length)))
+      ++counts[static_cast<size_t>(token)];
+  }
+  return RankTokens(counts);
 }
 
 }  // namespace tern

@@ -112,6 +112,10 @@ class HiddenCache {
   std::vector<uint64_t> first_sequences_;  // [shards + 1]
 };
 
+// The tokens that the model wrote, without the prompts' ones, the most frequent first: the
+// shortlist of draft heads.
+std::vector<TokenId> TokensByFrequency(const HiddenCache& cache);
+
 }  // namespace tern
 
 #endif  // TERN_TRAINER_HIDDEN_CACHE_H_

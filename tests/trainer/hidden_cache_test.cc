@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -90,6 +91,22 @@ TEST_F(HiddenCacheTest, ReadsWhatWasWritten) {
           std::equal(got.hidden.Row(r), got.hidden.Row(r) + kD, expected.hidden.data() + r * kD));
     }
   }
+}
+
+TEST_F(HiddenCacheTest, RanksTheTokensThatWereWritten) {
+  WriteUntil(data_, 30);
+  std::vector<int64_t> counts(50);
+  for (uint32_t i = 0; i < 30; ++i) {
+    const Text text = MakeText(i);
+    for (size_t t = static_cast<size_t>(text.prompt_length); t < text.tokens.size(); ++t)
+      ++counts[static_cast<size_t>(text.tokens[t])];
+  }
+  const std::vector<TokenId> ranked = TokensByFrequency(HiddenCache(data_));
+  const auto written = std::count_if(counts.begin(), counts.end(), [](int64_t n) { return n > 0; });
+  ASSERT_EQ(static_cast<std::ptrdiff_t>(ranked.size()), written);
+  const auto count = [&](size_t i) { return counts[static_cast<size_t>(ranked[i])]; };
+  EXPECT_GT(count(0), count(ranked.size() - 1));
+  for (size_t i = 1; i < ranked.size(); ++i) EXPECT_GE(count(i - 1), count(i));
 }
 
 TEST_F(HiddenCacheTest, GoesOnBehindTheLastWholeShard) {
