@@ -8,6 +8,9 @@
 #include "engine/error.h"
 #include "kernels/check.h"
 #include "kernels/parallel.h"
+#include "kernels/sum_exp.h"
+#include "kernels/top_k.h"
+#include "kernels/vector_math.h"
 
 namespace tern {
 namespace {
@@ -296,12 +299,15 @@ void Generator::Step() {
     timings.accepted += emitted - 1;
     for (int32_t i = 0; i < emitted - 1; ++i) ++timings.accepted_at_depth[static_cast<size_t>(i)];
   }
-  if (may_switch_off_) switch_.Report(kept_.size() > 0, emitted, SecondsSince(start));
+  if (may_switch_off_) {
+    switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, SecondsSince(start));
+  }
 }
 
 // Fills kept_ with the tree to verify under the root, the last of tokens_.
 void Generator::ProposeDraft() {
   kept_.Clear();
+  ran_drafters_ = false;
   if (drafters_.empty()) return;
   if (may_switch_off_ && !switch_.ShouldDraft()) return;
   // The step emits one token more than it accepts.
@@ -316,13 +322,43 @@ void Generator::ProposeDraft() {
   best_first_.SetRowCost(row_cost);
   // That planner keeps no node that scores less than a row costs; the others go by shape.
   const float min_score = planner_ == &best_first_ ? static_cast<float>(row_cost) : 0.0f;
-  for (Drafter* drafter : drafters_)
-    drafter->Propose({tokens_, hidden_, max_depth, min_score}, proposed_);
-  planner_->Plan(proposed_, rows, kept_);
+  const DraftContext context{tokens_, hidden_, max_depth, min_score};
+  if (may_switch_off_ && drafters_.size() > 1) {
+    ProposeBeside(context, rows);
+  } else {
+    for (Drafter* drafter : drafters_) drafter->Propose(context, proposed_);
+    planner_->Plan(proposed_, rows, kept_);
+  }
   TERN_CHECK(kept_.size() < rows) << kept_.size() + 1 << " rows planned, expected at most " << rows;
   for (const DraftNode& node : kept_.nodes()) {
     TERN_CHECK(node.depth <= max_depth) << "node at depth " << node.depth << " of " << max_depth;
   }
+}
+
+// Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
+double Generator::ExpectedGain() const {
+  double gain = -row_cost_.share() * kept_.size();
+  for (const DraftNode& node : kept_.nodes()) gain += static_cast<double>(node.score);
+  return gain;
+}
+
+// The look-up is nearly free and always proposes; the other drafters do where they are likely to
+// gain more than they cost.
+void Generator::ProposeBeside(const DraftContext& context, int32_t rows) {
+  ngram_.Propose(context, proposed_);
+  planner_->Plan(proposed_, rows, kept_);
+  const double one_row = row_cost_.one_row_seconds();
+  if (one_row <= 0.0) return;
+  const float largest = root_logits_[static_cast<size_t>(ArgMax(root_logits_))];
+  const float confidence = Exp(root_logits_[static_cast<size_t>(tokens_.back())] - largest) /
+                           SumExpMinus(root_logits_, largest);
+  if (!gate_.ShouldDraft(confidence)) return;
+  ran_drafters_ = true;
+  const double before = ExpectedGain();
+  const Clock::time_point start = Clock::now();
+  for (const auto& drafter : extra_drafters_) drafter->Propose(context, proposed_);
+  planner_->Plan(proposed_, rows, kept_);
+  gate_.Report(confidence, ExpectedGain() - before - SecondsSince(start) / one_row);
 }
 
 ForwardResult Generator::Verify() {
@@ -388,6 +424,7 @@ TokenId Generator::Emit(std::span<const float> logits) {
     result_.logprobs.push_back(Logprobs(logits, token, top, scratch_).logprob);
   }
   finish_ = Append(token);
+  root_logits_ = logits;
   return token;
 }
 

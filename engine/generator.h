@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/draft_gate.h"
 #include "engine/draft_switch.h"
 #include "engine/drafter.h"
 #include "engine/generation_options.h"
@@ -120,6 +121,8 @@ class Generator {
   void Prefill(const StepCallback& on_step);
   void Step();
   void ProposeDraft();
+  void ProposeBeside(const DraftContext& context, int32_t rows);
+  double ExpectedGain() const;
   ForwardResult Verify();
   std::span<const float> LogitsOf(int32_t row, const ForwardResult& verified);
   void Accept(const ForwardResult& verified);
@@ -149,6 +152,8 @@ class Generator {
   ChainPlanner chain_;
   StaticTreePlanner static_tree_;
   DraftSwitch switch_;
+  DraftGate gate_;             // of extra_drafters_ in mode auto
+  bool ran_drafters_ = false;  // extra_drafters_, in this step
   RowCost row_cost_;
   bool fixed_threads_;
   int most_threads_ = 0;  // ThreadCount() of the latest text
@@ -170,7 +175,8 @@ class Generator {
   GenerationOptions options_;
   std::vector<TokenId> tokens_;  // prompt and text; all but the last are committed to the cache
   size_t prompt_size_ = 0;
-  std::span<const float> hidden_;  // of the last committed row, in the workspace
+  std::span<const float> root_logits_;  // that gave the last token, in the workspace
+  std::span<const float> hidden_;       // of the last committed row, in the workspace
   std::optional<FinishReason> finish_;
   GenerationResult result_;
   HiddenSink hidden_sink_;

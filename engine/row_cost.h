@@ -19,6 +19,9 @@ class RowCost {
   // row in a row, half of that: a measurement that was too high must not prevent the next one.
   double share() const;
 
+  // Of a pass of one row; 0 until one was reported.
+  double one_row_seconds() const { return one_row_.count == 0 ? 0.0 : one_row_.Median(); }
+
   static constexpr double kLeast = 0.01, kMost = 1.0;
   static constexpr int64_t kStale = 64;
 

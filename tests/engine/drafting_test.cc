@@ -4,6 +4,7 @@
 #include <random>
 #include <vector>
 
+#include "engine/draft_gate.h"
 #include "engine/draft_switch.h"
 #include "engine/ngram_drafter.h"
 #include "engine/planner.h"
@@ -169,6 +170,34 @@ TEST(BestFirstPlanner, KeepsNodesThatRaiseTheSpeed) {
   planner.SetRowCost(1.0);
   planner.Plan(proposed, 16, kept);
   EXPECT_EQ(kept.size(), 0);
+}
+
+TEST(DraftGate, KindsOfStepsThatDoNotPayAreLeftOut) {
+  DraftGate gate;
+  int64_t drafted[2] = {};
+  for (int32_t step = 0; step < 1000; ++step) {
+    const bool sure = step % 2 == 0;
+    const float confidence = sure ? 0.9f : 0.2f;
+    if (!gate.ShouldDraft(confidence)) continue;
+    ++drafted[sure ? 0 : 1];
+    // Noise larger than the mean gain does not turn a kind off that pays.
+    gate.Report(confidence, (sure ? 0.1 : -0.1) + (step / 2 % 2 == 0 ? 0.15 : -0.15));
+  }
+  EXPECT_EQ(drafted[0], 500);
+  EXPECT_GE(drafted[1], DraftGate::kFirst);
+  EXPECT_LE(drafted[1], DraftGate::kFirst + 500 / DraftGate::kProbeInterval + 2);
+}
+
+TEST(DraftGate, AKindThatBeginsToPayComesBack) {
+  DraftGate gate;
+  for (int32_t i = 0; i < 20; ++i) gate.Report(0.6f, -0.2);
+  int64_t drafted = 0;
+  for (int32_t i = 0; i < 4000; ++i) {
+    if (!gate.ShouldDraft(0.6f)) continue;
+    ++drafted;
+    gate.Report(0.6f, 0.4);
+  }
+  EXPECT_GT(drafted, 2000);
 }
 
 }  // namespace
