@@ -31,8 +31,10 @@ class DraftSwitch {
   static constexpr int32_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
   static constexpr int32_t kPlainInterval = 64;  // while on, one step in this many is plain
   static constexpr int32_t kProbeInterval =
-      64;                                      // while off, one step in this many drafts: under 2%
-  static constexpr int32_t kWindow = 8;        // drafting steps that decide
+      64;  // while off, one step in this many drafts: under 2%
+  // Drafting steps that decide. Accepted tokens vary by as many as there are, step by step: of so
+  // many steps, the mean still varies by a tenth.
+  static constexpr int32_t kWindow = 32;
   static constexpr double kInterrupted = 2.0;  // medians of a window
   static constexpr double kMargin = 0.03;      // of speed, for a change of state
 
