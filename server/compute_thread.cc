@@ -77,7 +77,8 @@ void ComputeThread::Cancel(const std::shared_ptr<Job>& job) {
 
 ComputeThread::Load ComputeThread::load() const {
   const std::lock_guard lock(mutex_);
-  return {running_ ? size_t{1} : 0, queue_.size(), seconds_per_job_};
+  return {running_ ? size_t{1} : 0, queue_.size(), running_ && running_->cancelled,
+          seconds_per_job_};
 }
 
 int ComputeThread::RetryAfterSeconds() const {

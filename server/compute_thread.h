@@ -32,6 +32,7 @@ class ComputeThread {
 
   struct Load {
     size_t running = 0, queued = 0;
+    bool cancelling = false;       // what runs is to end with this pass
     double seconds_per_job = 0.0;  // recent; 0 where none has run
   };
   Load load() const;

@@ -165,6 +165,18 @@ TEST_F(ApiTest, StopStringsCutTheText) {
   const json choice = server_.Ask(kCompletions, body).at("choices").at(0);
   EXPECT_EQ(choice.at("finish_reason"), "stop");
   EXPECT_EQ(choice.at("text").get<std::string>().find(*at), std::string::npos);
+
+  // Log-probabilities are of the tokens that are left.
+  options.stops = {std::string(1, *at)};
+  const std::string cut = server_.Alone("x", options).text;
+  body["messages"] = Messages("x");
+  body["logprobs"] = true;
+  std::string bytes;
+  const json chat = server_.Ask(kChat, body).at("choices").at(0);
+  for (const json& token : chat.at("logprobs").at("content")) {
+    for (const int byte : token.at("bytes")) bytes += static_cast<char>(byte);
+  }
+  EXPECT_EQ(bytes, cut);
 }
 
 TEST_F(ApiTest, LogprobsOfCompletions) {

@@ -32,9 +32,15 @@ class Gate {
   void Pass() {
     std::unique_lock lock(mutex_);
     waiting_ = true;
+    ++passes_;
     wake_.notify_all();
     wake_.wait(lock, [this] { return open_; });
     waiting_ = false;
+  }
+  // How often the gate was passed, or stood before.
+  int passes() const {
+    const std::lock_guard lock(mutex_);
+    return passes_;
   }
   // Until the compute thread stands before the closed gate.
   void AwaitCaught() {
@@ -43,9 +49,10 @@ class Gate {
   }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool open_ = true, waiting_ = false;
+  int passes_ = 0;
 };
 
 class GateDrafter final : public Drafter {
