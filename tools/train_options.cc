@@ -39,7 +39,7 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
       ->check(CLI::Range(1, kMaxMedusaHeads));
   add("--loss-decay", o.heads.loss_decay, "Head k counts this to the power of k-1")
       ->check(CLI::Range(0.01, 1.0));
-  add("--held-out", o.held_out, "Share of the texts, from the end, to measure on")
+  add("--held-out", o.held_out, "Share of the texts, picked at random, to measure on")
       ->check(CLI::Range(0.0001, 0.5));
   add("--batch", o.loop.batch, "Tokens per micro-batch")->check(CLI::Range(1, 1 << 20));
   add("--accumulate", o.loop.accumulate, "Micro-batches per step")->check(CLI::Range(1, 1 << 16));
@@ -74,7 +74,9 @@ void BindWatching(CLI::App& command, TrainOptions& o) {
 TrainOptions::TrainOptions() {
   loop.batch = heads.batch;
   loop.sequence = 1;  // a row is one token
-  loop.log_every = 50;
+  loop.log_every = 100;
+  loop.eval_every = 500;
+  loop.checkpoint_every = 500;
   loop.eval_tokens = 8192;
   loop.schedule.weight_decay = 0;
   loop.adamw.beta2 = 0.99;

@@ -19,10 +19,10 @@ struct TrainOptions {
   std::string data, out, run;
   HeadTrainerOptions heads;
   double epochs = 4;
-  double held_out = 0.02;  // share of the texts
+  double held_out = 0.02;  // share of the texts, picked at random
   std::optional<uint64_t> steps, warmup;
-  double lr = 4e-3, lr_final = 0;
-  LoopOptions loop;  // what needs no derivation is bound directly
+  double lr = 8e-3, lr_final = 0;  // by experiment: trainer/README.md
+  LoopOptions loop;                // what needs no derivation is bound directly
   bool fp32 = false;
   bool must_resume = false, restart = false;
   ResumeLeniency leniency;
@@ -32,7 +32,7 @@ struct TrainOptions {
 
 void BindTrainOptions(CLI::App& command, TrainOptions& options);
 
-// The data cut in two: rows [0, training) and the rest, from whole texts at the end.
+// The data cut in two, along texts: rows [0, training) and the rest.
 struct HeadDataSplit {
   uint64_t training = 0, held_out = 0;  // rows
 };

@@ -8,10 +8,16 @@
 #include "trainer/permutation.h"
 
 namespace tern {
+namespace {
+
+constexpr uint64_t kOrder = 1;  // the same for every --seed, so that runs can be compared
+
+}  // namespace
 
 HeadRows::HeadRows(const HiddenCache& cache) : cache_(cache), first_rows_{0} {
   for (uint64_t s = 0; s < cache.sequences(); ++s) {
-    const HiddenSequence sequence = cache.Sequence(s);
+    texts_.push_back(PermutedIndex(s, cache.sequences(), kOrder));
+    const HiddenSequence sequence = cache.Sequence(texts_.back());
     // Positions prompt_length - 1 to tokens - 3.
     const auto end = static_cast<int64_t>(sequence.tokens.size()) - 2;
     const int64_t rows = std::max<int64_t>(0, end - (sequence.prompt_length - 1));
@@ -33,7 +39,7 @@ HeadRows::Place HeadRows::Locate(uint64_t row) const {
   TERN_CHECK(row < size()) << row;
   const auto behind = std::ranges::upper_bound(first_rows_, row);
   const auto s = static_cast<size_t>(behind - first_rows_.begin()) - 1;
-  const HiddenSequence sequence = cache_.Sequence(s);
+  const HiddenSequence sequence = cache_.Sequence(texts_[s]);
   const uint64_t position =
       static_cast<uint64_t>(sequence.prompt_length) - 1 + (row - first_rows_[s]);
   return {sequence, static_cast<size_t>(position)};

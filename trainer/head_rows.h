@@ -12,7 +12,8 @@
 
 namespace tern {
 
-// The rows of a cache, numbered in its order.
+// The rows of a cache. Its texts are taken in a fixed random order, so that the last ones are a
+// sample of all: files of prompts often have one source behind the other.
 class HeadRows {
  public:
   // Throws kBadFile where there are none, or more than an int32 counts.
@@ -20,7 +21,7 @@ class HeadRows {
 
   const HiddenCache& cache() const { return cache_; }
   uint64_t size() const { return first_rows_.back(); }
-  // Rows of the first `sequences` texts.
+  // Rows of the first `sequences` texts of that order.
   uint64_t RowsBefore(uint64_t sequences) const { return first_rows_[sequences]; }
 
   struct Place {
@@ -31,6 +32,7 @@ class HeadRows {
 
  private:
   const HiddenCache& cache_;
+  std::vector<uint64_t> texts_;       // [sequences] the order
   std::vector<uint64_t> first_rows_;  // [sequences + 1]
 };
 
@@ -45,7 +47,7 @@ class HeadRowSampler final : public BatchSource {
   uint64_t count_, seed_;
 };
 
-// Rows [first, first + count): the end of the data.
+// Rows [first, first + count).
 class HeldOutHeadRows final : public HeldOutSource {
  public:
   HeldOutHeadRows(uint64_t first, uint64_t count, int32_t batch)

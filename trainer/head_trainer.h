@@ -17,7 +17,7 @@ namespace tern {
 
 struct HeadTrainerOptions {
   int32_t heads = 4;        // K
-  int32_t batch = 512;      // rows per micro-batch
+  int32_t batch = 256;      // rows per micro-batch
   double loss_decay = 0.8;  // head k counts loss_decay^(k-1), over the sum of these
   bool bfloat16 = true;     // bf16 GEMM inputs where the CPU has them; false forces fp32
 };
