@@ -78,9 +78,8 @@ template <class E>
 void TypedHeadPass<E>::SetWeights(MatView<const float> weights, std::span<const float> biases) {
   TERN_CHECK(weights.rows == heads_ * d_ && weights.cols == d_ && biases.size() == heads_ * d_);
   CopyAs(weights, weights_.data());
-  const bool rounds = sizeof(E) == 2;
   std::ranges::transform(biases, biases_.data(),
-                         [rounds](float b) { return rounds ? RoundToBFloat16(b) : b; });
+                         [](float b) { return sizeof(E) == 2 ? RoundToBFloat16(b) : b; });
 }
 
 template <class E>
