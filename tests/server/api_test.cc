@@ -1,6 +1,7 @@
 // The JSON contract of whole answers and of errors, against a server of a tiny model.
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -146,8 +147,12 @@ TEST_F(ApiTest, PromptsOfIdsAndLists) {
 }
 
 TEST_F(ApiTest, WithoutASeedTextsDiffer) {
-  const json body = {{"prompt", "x"}, {"max_tokens", 30}, {"return_token_ids", true}};
-  EXPECT_NE(server_.Ask(kCompletions, body)["choices"], server_.Ask(kCompletions, body)["choices"]);
+  const json body = {
+      {"prompt", "x"}, {"max_tokens", 30}, {"temperature", 2}, {"return_token_ids", true}};
+  // The tiny model often repeats one token, so that two texts may agree; twelve do not.
+  std::set<json> texts;
+  for (int i = 0; i < 12; ++i) texts.insert(server_.Ask(kCompletions, body)["choices"]);
+  EXPECT_GT(texts.size(), 1u);
 }
 
 TEST_F(ApiTest, StopStringsCutTheText) {
