@@ -77,15 +77,19 @@ void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context) {
     return;
   }
   std::exception_ptr error;  // an exception that left an OpenMP region would end the process
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(ranges)) shared(error)
-  for (size_t r = 0; r < ranges; ++r) {
-    const size_t begin = std::min(n, chunks * r / ranges * grain);
-    const size_t end = std::min(n, chunks * (r + 1) / ranges * grain);
-    try {
-      fn(context, begin, end);
-    } catch (...) {
+  // Not a worksharing loop: clang's runtime allocates at the start of one.
+#pragma omp parallel num_threads(static_cast <int>(ranges)) shared(error)
+  {
+    const auto team = static_cast<size_t>(omp_get_num_threads());  // a limit may make it smaller
+    for (auto r = static_cast<size_t>(omp_get_thread_num()); r < ranges; r += team) {
+      const size_t begin = std::min(n, chunks * r / ranges * grain);
+      const size_t end = std::min(n, chunks * (r + 1) / ranges * grain);
+      try {
+        fn(context, begin, end);
+      } catch (...) {
 #pragma omp critical(tern_parallel_error)
-      if (!error) error = std::current_exception();
+        if (!error) error = std::current_exception();
+      }
     }
   }
   if (error) std::rethrow_exception(error);
