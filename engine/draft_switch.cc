@@ -12,7 +12,7 @@ void DraftSwitch::BeginText() {
 }
 
 bool DraftSwitch::ShouldDraft() {
-  if (plain_steps_ < kFirstPlain) return false;
+  if (plain_seconds_.count() < kFirstPlain) return false;
   if (on_) return steps_since_plain_ < kPlainInterval;
   return steps_since_probe_ + 1 >= kProbeInterval;
 }
@@ -21,9 +21,7 @@ void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
   ++steps_since_plain_;
   ++steps_since_probe_;
   if (!drafted) {
-    plain_seconds_[static_cast<size_t>(plain_steps_ %
-                                       static_cast<int64_t>(plain_seconds_.size()))] = seconds;
-    ++plain_steps_;
+    plain_seconds_.Add(seconds);
     steps_since_plain_ = 0;
     return;
   }
@@ -34,11 +32,7 @@ void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
 }
 
 double DraftSwitch::plain_tokens_per_second() const {
-  const size_t count = std::min(static_cast<size_t>(plain_steps_), plain_seconds_.size());
-  if (count == 0) return 0.0;
-  std::array<double, 9> sorted = plain_seconds_;
-  std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count));
-  const double median = sorted[count / 2];
+  const double median = plain_seconds_.Median();
   return median > 0.0 ? 1.0 / median : 0.0;
 }
 

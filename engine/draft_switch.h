@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 
+#include "engine/recent_median.h"
+
 namespace tern {
 
 // Compares the tokens per second of steps that drafted with those of plain steps, both measured in
@@ -28,7 +30,7 @@ class DraftSwitch {
   // Of the latest window of drafting steps; 0 before the first.
   double draft_tokens_per_second() const { return draft_speed_; }
 
-  static constexpr int32_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
+  static constexpr size_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
   static constexpr int32_t kPlainInterval = 64;  // while on, one step in this many is plain
   static constexpr int32_t kProbeInterval =
       64;  // while off, one step in this many drafts: under 2%
@@ -44,8 +46,7 @@ class DraftSwitch {
   bool on_ = true;
   int64_t steps_since_plain_ = kPlainInterval;
   int64_t steps_since_probe_ = 0;
-  std::array<double, 9> plain_seconds_{};  // the latest, a ring
-  int64_t plain_steps_ = 0;
+  RecentMedian plain_seconds_;
   std::array<double, kWindow> draft_seconds_{};
   int32_t draft_steps_ = 0, draft_tokens_ = 0;  // of the current window
   double draft_speed_ = 0.0;

@@ -215,10 +215,7 @@ void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& 
   }
   cache_.DropPending(sequence_);
   cache_.Truncate(sequence_, 0);
-  if (ThreadCount() != most_threads_) {
-    most_threads_ = ThreadCount();
-    threads_ = ThreadChoice(most_threads_, fixed_threads_);
-  }
+  if (ThreadCount() != threads_.most()) threads_ = ThreadChoice(ThreadCount(), fixed_threads_);
   ChooseDraft();
 }
 

@@ -156,7 +156,6 @@ class Generator {
   bool ran_drafters_ = false;  // extra_drafters_, in this step
   RowCost row_cost_;
   bool fixed_threads_;
-  int most_threads_ = 0;  // ThreadCount() of the latest text
   ThreadChoice threads_;
   std::vector<Drafter*> drafters_;  // of the current request; empty = plain decoding
   Planner* planner_ = nullptr;

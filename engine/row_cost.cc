@@ -6,25 +6,18 @@
 
 namespace tern {
 
-double RowCost::Window::Median() const {
-  const size_t n = std::min(count, kWindow);
-  std::array<double, kWindow> sorted = values;
-  std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(n));
-  return sorted[n / 2];
-}
-
 void RowCost::Report(int32_t rows, double seconds) {
   TERN_CHECK(rows >= 1) << rows;
   one_row_passes_ = rows == 1 ? one_row_passes_ + 1 : 0;
   if (rows == 1) {
     one_row_.Add(seconds);
-  } else if (one_row_.count > 0) {
+  } else if (one_row_.count() > 0) {
     further_row_.Add((seconds - one_row_.Median()) / (rows - 1));
   }
 }
 
 double RowCost::share() const {
-  if (further_row_.count == 0) return prior_;
+  if (further_row_.count() == 0) return prior_;
   const double one = one_row_.Median();
   if (one <= 0.0) return prior_;
   const double measured = std::clamp(further_row_.Median() / one, kLeast, kMost);

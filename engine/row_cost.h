@@ -2,9 +2,9 @@
 #ifndef TERN_ENGINE_ROW_COST_H_
 #define TERN_ENGINE_ROW_COST_H_
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
+
+#include "engine/recent_median.h"
 
 namespace tern {
 
@@ -20,24 +20,16 @@ class RowCost {
   double share() const;
 
   // Of a pass of one row; 0 until one was reported.
-  double one_row_seconds() const { return one_row_.count == 0 ? 0.0 : one_row_.Median(); }
+  double one_row_seconds() const { return one_row_.Median(); }
 
   static constexpr double kLeast = 0.01, kMost = 1.0;
   static constexpr int64_t kStale = 64;
 
  private:
-  static constexpr size_t kWindow = 9;
-  struct Window {
-    std::array<double, kWindow> values{};  // the latest, a ring
-    size_t count = 0;
-    void Add(double value) { values[count++ % kWindow] = value; }
-    double Median() const;
-  };
-
   double prior_;
   int64_t one_row_passes_ = 0;  // since the latest of several
-  Window one_row_;              // seconds
-  Window further_row_;          // seconds
+  RecentMedian one_row_;        // seconds
+  RecentMedian further_row_;    // seconds
 };
 
 }  // namespace tern

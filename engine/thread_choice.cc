@@ -16,10 +16,10 @@ void ThreadChoice::Report(double seconds) {
     ++passes_;
     if (!TrialIsDue()) return;
     trial_left_ = kTrial;
-    seconds_[1 - chosen_].count = 0;  // what it took long ago says nothing
+    seconds_[1 - chosen_].Clear();  // what it took long ago says nothing
     return;
   }
-  Window& other = seconds_[1 - chosen_];
+  RecentMedian& other = seconds_[1 - chosen_];
   other.Add(seconds);
   const double median = seconds_[chosen_].Median();
   if (seconds > kClearlySlower * median) return EndTrial(false);
@@ -28,7 +28,7 @@ void ThreadChoice::Report(double seconds) {
 
 bool ThreadChoice::TrialIsDue() const {
   if (passes_ >= interval_) return true;
-  return settled_ > 0.0 && passes_ % static_cast<int64_t>(kWindow) == 0 &&
+  return settled_ > 0.0 && passes_ % static_cast<int64_t>(RecentMedian::kWindow) == 0 &&
          seconds_[chosen_].Median() > kClearlySlower * settled_;
 }
 
@@ -38,15 +38,6 @@ void ThreadChoice::EndTrial(bool change) {
   interval_ = change ? kFirstInterval : std::clamp(2 * interval_, kFirstInterval, kLastInterval);
   if (change) chosen_ = 1 - chosen_;
   settled_ = seconds_[chosen_].Median();
-}
-
-double ThreadChoice::Window::Median() const {
-  const size_t n = std::min(count, kWindow);
-  if (n == 0) return 0.0;
-  std::array<double, kWindow> sorted = values;
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(n / 2);
-  std::nth_element(sorted.begin(), middle, sorted.begin() + static_cast<std::ptrdiff_t>(n));
-  return *middle;
 }
 
 }  // namespace tern

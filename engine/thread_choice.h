@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/recent_median.h"
+
 namespace tern {
 
 // Fed with durations, it reads no clock itself: tests replay any machine. Not thread-safe.
@@ -25,6 +27,7 @@ class ThreadChoice {
   void Report(double seconds);
   // The better one so far.
   int chosen() const { return threads_[chosen_]; }
+  int most() const { return threads_[1]; }
 
   // Passes of a trial of the other choice. The first one that is clearly slower ends it.
   static constexpr int kTrial = 4;
@@ -33,21 +36,14 @@ class ThreadChoice {
   static constexpr int64_t kFirstInterval = 64, kLastInterval = 8192;
 
  private:
-  static constexpr size_t kWindow = 9;
   static constexpr double kMargin = 0.97;        // the other choice must be below this share
   static constexpr double kClearlySlower = 2.0;  // times the chosen one's median
-  struct Window {
-    std::array<double, kWindow> values{};  // the latest, a ring
-    size_t count = 0;
-    void Add(double value) { values[count++ % kWindow] = value; }
-    double Median() const;
-  };
 
   bool TrialIsDue() const;
   void EndTrial(bool change);
 
   std::array<int, 2> threads_;
-  std::array<Window, 2> seconds_;
+  std::array<RecentMedian, 2> seconds_;
   bool fixed_;
   size_t chosen_ = 0;
   int trial_left_ = 0;         // passes that the trial under way still has
