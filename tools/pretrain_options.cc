@@ -32,26 +32,12 @@ void BindModel(CLI::App& command, PretrainOptions& o) {
       ->group("Model");
 }
 
-void BindRun(CLI::App& command, PretrainOptions& o) {
+void BindData(CLI::App& command, PretrainOptions& o) {
   command.add_option("--data", o.data, "Packed token files, FILE or FILE:WEIGHT; repeatable");
   command.add_option("--valid", o.valid, "Packed token file for the held-out loss");
   command.add_option("--tokenizer", o.tokenizer,
                      "tokenizer.model, or a directory with it, to put into the output");
-  command.add_option("--out", o.out, "Directory of the trained model");
-  command.add_option("--run", o.run, "Directory of checkpoints and metrics (default: OUT/run)");
-  command.add_flag("--resume", o.must_resume,
-                   "Fail where there is no checkpoint (resuming itself is automatic)");
-  command.add_flag("--restart", o.restart, "Delete the run's checkpoints and begin again");
-  command.add_flag("--allow-different-machine", o.leniency.other_machine,
-                   "Resume although binary, target, threads or library differ");
-  command.add_flag("--allow-changed-options", o.leniency.other_options,
-                   "Resume although options or data differ");
-  command.add_flag("--export-checkpoints,!--no-export-checkpoints", o.loop.export_checkpoints,
-                   "Also write OUT at every checkpoint (default), or only at the end");
-  command.add_flag("--benchmark", o.benchmark, "Print step time and ETA; train nothing");
-  command.add_option("--benchmark-steps", o.benchmark_steps, "Steps that are timed")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  BindRunOptions(command, o, "trained model");
 }
 
 void BindTraining(CLI::App& command, PretrainOptions& o) {
@@ -115,10 +101,7 @@ void BindWatching(CLI::App& command, PretrainOptions& o) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     command.add_option(name, value, text)->capture_default_str()->group(group);
   };
-  add("--log-every", loop.log_every, "Steps per line of progress");
-  add("--eval-every", loop.eval_every, "Steps between held-out losses");
-  add("--eval-tokens", loop.eval_tokens, "Tokens of each; 0: all. The last one reads all");
-  add("--checkpoint-every", loop.checkpoint_every, "Steps between checkpoints");
+  BindIntervals(command, loop, group);
   add("--layers-every", loop.layers_every,
       "Steps between records of quantisation error and flipped weights");
   add("--flip-alarm", loop.flip_alarm,
@@ -147,7 +130,7 @@ uint64_t ResolveSteps(const PretrainOptions& o, const ModelConfig& config) {
 }  // namespace
 
 void BindPretrainOptions(CLI::App& command, PretrainOptions& options) {
-  BindRun(command, options);
+  BindData(command, options);
   BindModel(command, options);
   BindTraining(command, options);
   BindWatching(command, options);

@@ -8,28 +8,22 @@
 #include <string>
 #include <vector>
 
-#include "tools/commands.h"
+#include "tools/run_options.h"
 #include "trainer/model_presets.h"
-#include "trainer/training_loop.h"
 #include "trainer/window_sampler.h"
 
 namespace tern {
 
-struct PretrainOptions {
+struct PretrainOptions : RunOptions {
   std::vector<std::string> data;  // FILE[:WEIGHT]
-  std::string valid, out, run, tokenizer, init;
+  std::string valid, tokenizer, init;
   std::string size = "8m";
   // Dimensions that replace the preset's.
   std::optional<int32_t> hidden, ffn, layers, attention_heads, kv_heads, context, vocabulary;
   std::optional<double> rope_theta;
   std::optional<uint64_t> steps, tokens, warmup;
   std::optional<double> lr, lr_stage1_end, lr2, lr_final;
-  LoopOptions loop;  // what needs no derivation is bound directly
-  bool recompute = false, fp32 = false;
-  bool must_resume = false, restart = false;
-  ResumeLeniency leniency;
-  bool benchmark = false;
-  int32_t benchmark_steps = 5;
+  bool recompute = false;
 };
 
 void BindPretrainOptions(CLI::App& command, PretrainOptions& options);

@@ -12,23 +12,9 @@
 namespace tern {
 namespace {
 
-void BindRun(CLI::App& command, TrainOptions& o) {
+void BindData(CLI::App& command, TrainOptions& o) {
   command.add_option("--data", o.data, "Directory that tern distill wrote")->required();
-  command.add_option("--out", o.out, "Directory of the trained heads");
-  command.add_option("--run", o.run, "Directory of checkpoints and metrics (default: OUT/run)");
-  command.add_flag("--resume", o.must_resume,
-                   "Fail where there is no checkpoint (resuming itself is automatic)");
-  command.add_flag("--restart", o.restart, "Delete the run's checkpoints and begin again");
-  command.add_flag("--allow-different-machine", o.leniency.other_machine,
-                   "Resume although binary, target, threads or library differ");
-  command.add_flag("--allow-changed-options", o.leniency.other_options,
-                   "Resume although options or data differ");
-  command.add_flag("--export-checkpoints,!--no-export-checkpoints", o.loop.export_checkpoints,
-                   "Also write OUT at every checkpoint (default), or only at the end");
-  command.add_flag("--benchmark", o.benchmark, "Print step time and ETA; train nothing");
-  command.add_option("--benchmark-steps", o.benchmark_steps, "Steps that are timed")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  BindRunOptions(command, o, "trained heads");
 }
 
 void BindTraining(CLI::App& command, TrainOptions& o) {
@@ -59,19 +45,18 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
 }
 
 void BindWatching(CLI::App& command, TrainOptions& o) {
-  const auto add = [&](const char* name, auto& value, const char* text) {
-    command.add_option(name, value, text)->capture_default_str()->group("Watching");
-  };
-  add("--log-every", o.loop.log_every, "Steps per line of progress");
-  add("--eval-every", o.loop.eval_every, "Steps between held-out losses");
-  add("--eval-tokens", o.loop.eval_tokens, "Tokens of each; 0: all. The last one reads all");
-  add("--checkpoint-every", o.loop.checkpoint_every, "Steps between checkpoints");
-  add("--most-rollbacks", o.loop.stability.most_rollbacks, "Rollbacks before the run gives up");
+  BindIntervals(command, o.loop, "Watching");
+  command
+      .add_option("--most-rollbacks", o.loop.stability.most_rollbacks,
+                  "Rollbacks before the run gives up")
+      ->capture_default_str()
+      ->group("Watching");
 }
 
 }  // namespace
 
 TrainOptions::TrainOptions() {
+  benchmark_steps = 10;
   loop.batch = heads.batch;
   loop.sequence = 1;  // a row is one token
   loop.log_every = 100;
@@ -83,7 +68,7 @@ TrainOptions::TrainOptions() {
 }
 
 void BindTrainOptions(CLI::App& command, TrainOptions& options) {
-  BindRun(command, options);
+  BindData(command, options);
   BindTraining(command, options);
   BindWatching(command, options);
 }

@@ -7,27 +7,20 @@
 #include <optional>
 #include <string>
 
-#include "tools/commands.h"
+#include "tools/run_options.h"
 #include "trainer/head_rows.h"
 #include "trainer/head_trainer.h"
-#include "trainer/training_loop.h"
 
 namespace tern {
 
-struct TrainOptions {
+struct TrainOptions : RunOptions {
   TrainOptions();
-  std::string data, out, run;
+  std::string data;
   HeadTrainerOptions heads;
   double epochs = 4;
   double held_out = 0.02;  // share of the texts, picked at random
   std::optional<uint64_t> steps, warmup;
   double lr = 8e-3, lr_final = 0;  // by experiment: trainer/README.md
-  LoopOptions loop;                // what needs no derivation is bound directly
-  bool fp32 = false;
-  bool must_resume = false, restart = false;
-  ResumeLeniency leniency;
-  bool benchmark = false;
-  int32_t benchmark_steps = 10;
 };
 
 void BindTrainOptions(CLI::App& command, TrainOptions& options);

@@ -12,13 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kCompletions = "/v1/completions";
-constexpr const char* kChat = "/v1/chat/completions";
-
-json Messages(const std::string& text) {
-  return json::array({{{"role", "user"}, {"content", text}}});
-}
-
 class ApiTest : public ::testing::Test {
  protected:
   // Status, and all four parts of an error.

@@ -16,13 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kCompletions = "/v1/completions";
-constexpr const char* kChat = "/v1/chat/completions";
-
-json Messages(const std::string& text) {
-  return json::array({{{"role", "user"}, {"content", text}}});
-}
-
 class StreamTest : public ::testing::Test {
  protected:
   // The chunks of a stream that ends as it should.

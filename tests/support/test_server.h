@@ -21,6 +21,14 @@
 
 namespace tern {
 
+inline constexpr const char* kCompletions = "/v1/completions";
+inline constexpr const char* kChat = "/v1/chat/completions";
+
+// One user's message, as a chat request takes it.
+inline nlohmann::json Messages(const std::string& text) {
+  return nlohmann::json::array({{{"role", "user"}, {"content", text}}});
+}
+
 // Lets drafting pass while open. Closed, the compute thread waits in it: between two passes.
 class Gate {
  public:

@@ -1,0 +1,31 @@
+// The options of a training run, whatever it trains: where it lives, how it resumes, how it is
+// watched.
+#ifndef TERN_TOOLS_RUN_OPTIONS_H_
+#define TERN_TOOLS_RUN_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "tools/commands.h"
+#include "trainer/training_loop.h"
+
+namespace tern {
+
+struct RunOptions {
+  std::string out, run;
+  LoopOptions loop;  // what needs no derivation is bound directly
+  bool fp32 = false;
+  bool must_resume = false, restart = false;
+  ResumeLeniency leniency;
+  bool benchmark = false;
+  int32_t benchmark_steps = 5;
+};
+
+// `result` is what --out holds in the end, as in "trained model".
+void BindRunOptions(CLI::App& command, RunOptions& options, const std::string& result);
+// Intervals of progress, held-out losses and checkpoints.
+void BindIntervals(CLI::App& command, LoopOptions& loop, const char* group);
+
+}  // namespace tern
+
+#endif  // TERN_TOOLS_RUN_OPTIONS_H_
