@@ -1,7 +1,6 @@
 #include "engine/safetensors.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +11,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/half.h"
 #include "kernels/bfloat16.h"
 #include "kernels/check.h"
 
@@ -127,17 +127,6 @@ void CheckCover(const std::string& path, std::span<const std::byte> data,
     throw Defect(path, "size of the data", std::to_string(next - data.data()) + " bytes",
                  std::to_string(data.size()));
   }
-}
-
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-  const uint32_t exponent = (half >> 10) & 31u, mantissa = half & 1023u;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, exact
-    const float value = std::ldexp(static_cast<float>(mantissa), -24);
-    return sign != 0 ? -value : value;
-  }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
 Json ParseJson(const std::string& path, std::string_view text, const std::string& what) {
