@@ -37,6 +37,16 @@ class SentencePieceTokenizer final : public Tokenizer {
   TokenId bos() const override { return processor_.bos_id(); }
   TokenId eos() const override { return processor_.eos_id(); }
 
+  std::vector<AddedToken> ControlTokens() const override {
+    std::vector<AddedToken> tokens;
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      if (processor_.IsControl(id) || processor_.IsUnknown(id)) {
+        tokens.push_back({processor_.IdToPiece(id), id});
+      }
+    }
+    return tokens;
+  }
+
   // The library replaces invalid UTF-8, cannot tell U+2581 from a space, and looks NUL up in a trie
   // that ends its keys with NUL. Those bytes become byte tokens here; the runs between them go to
   // the library.
@@ -124,10 +134,6 @@ class SentencePieceTokenizer final : public Tokenizer {
 
 std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path) {
   return std::make_unique<SentencePieceTokenizer>(ReadFile(model_path), model_path);
-}
-
-std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
-  return LoadSentencePiece(dir + "/tokenizer.model");
 }
 
 }  // namespace tern

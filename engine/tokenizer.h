@@ -1,32 +1,57 @@
-// Text <-> token ids. Today sentencepiece models; other kinds arrive as further factories.
+// Text <-> token ids: sentencepiece models and byte-level byte-pair encoding.
 #ifndef TERN_ENGINE_TOKENIZER_H_
 #define TERN_ENGINE_TOKENIZER_H_
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/added_tokens.h"
 #include "engine/batch.h"
 
 namespace tern {
+
+// What a token is for, in the numbers of sentencepiece and of GGUF's tokenizer.ggml.token_type.
+enum class TokenType : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,      // never made from a user's text; adds nothing to a text
+  kUserDefined = 4,  // found in any text by its spelling, before all others
+  kUnused = 5,
+  kByte = 6,  // sentencepiece's "<0xAB>"
+};
 
 // Thread-safe after construction.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   virtual int32_t vocab_size() const = 0;
-  virtual TokenId bos() const = 0;  // -1: none
+  virtual TokenId bos() const = 0;  // what every prompt begins with; -1: nothing
   virtual TokenId eos() const = 0;  // -1: none
-  // No special tokens are added. Any byte string is accepted: bytes that are not valid UTF-8 become
-  // byte tokens, so Decode(Encode(s)) == s for every s.
+  // No control token is ever made, whatever `text` spells. Any byte string is accepted, bytes that
+  // are not valid UTF-8 too, so Decode(Encode(s)) == s for every s (MakeBpeTokenizer names the one
+  // exception).
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   virtual std::string Decode(const std::vector<TokenId>& ids) const = 0;
   // The bytes that one token adds to a text (control tokens add none). Decode is their
   // concatenation.
   virtual std::string_view PieceBytes(TokenId id) const = 0;
+  // Tokens that a chat template writes by their spelling ("<|eot_id|>").
+  virtual std::vector<AddedToken> ControlTokens() const { return {}; }
 };
+
+// A stretch of a rendered prompt.
+struct PromptPart {
+  std::string text;
+  bool from_template = false;  // its author may write control tokens; a message's may not
+};
+
+// Ids of the parts' texts in a row. Control tokens spelled in a template's part become their ids
+// and end a text; between them everything is encoded as one text, template and messages together.
+std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const PromptPart> parts);
 
 // Loads `dir`/tokenizer.model. Throws kNotFound or kBadFile.
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir);

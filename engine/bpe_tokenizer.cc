@@ -1,0 +1,267 @@
+#include "engine/bpe_tokenizer.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <new>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/bpe_merger.h"
+#include "engine/byte_alphabet.h"
+#include "engine/error.h"
+#include "engine/utf8.h"
+
+namespace tern {
+namespace {
+
+// Below U+0300, UTF-8's CC 80, no character composes with another.
+bool MayNotBeNfc(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<uint8_t>(c) >= 0xCC; });
+}
+
+// `text` is valid UTF-8.
+std::string ToNfc(std::string_view text) {
+  utf8proc_uint8_t* mapped = nullptr;
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &mapped,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (size < 0) throw std::bad_alloc();  // nothing else fails on valid text
+  const std::string result(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+  std::free(mapped);
+  return result;
+}
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  explicit BpeTokenizer(const BpeVocabulary& vocabulary)
+      : where_(vocabulary.where),
+        pre_tokenizer_(vocabulary.stages, vocabulary.where),
+        nfc_(vocabulary.nfc),
+        bos_(vocabulary.bos),
+        eos_(vocabulary.eos) {
+    ReadTokens(vocabulary);
+    ReadMerges(vocabulary);
+    if (vocabulary.ignore_merges) ReadWholePieces(vocabulary);
+    for (const TokenId id : {bos_, eos_}) {
+      if (id < -1 || id >= vocab_size()) {
+        throw Bad("id of a special token", "at most " + std::to_string(vocab_size() - 1),
+                  std::to_string(id));
+      }
+    }
+  }
+
+  int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
+  TokenId bos() const override { return bos_; }
+  TokenId eos() const override { return eos_; }
+  std::vector<AddedToken> ControlTokens() const override { return control_; }
+
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    Run run{BpeMerger(merges_), {}, ids};
+    user_defined_.Scan(
+        text, [&](std::string_view stretch) { EncodeStretch(stretch, run); },
+        [&](TokenId id) { ids.push_back(id); });
+    return ids;
+  }
+
+  std::string Decode(const std::vector<TokenId>& ids) const override {
+    std::string text;
+    for (const TokenId id : ids) text += PieceBytes(id);
+    return text;
+  }
+
+  std::string_view PieceBytes(TokenId id) const override {
+    if (id < 0 || id >= vocab_size()) {
+      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
+                            std::to_string(vocab_size() - 1));
+    }
+    return bytes_[static_cast<size_t>(id)];
+  }
+
+ private:
+  struct Run {
+    BpeMerger merger;
+    std::vector<TokenId> bytes;  // scratch
+    std::vector<TokenId>& ids;
+  };
+
+  Error Bad(const std::string& what, const std::string& expected, const std::string& got) const {
+    return BadFile({where_, what, expected, got, "fetch the tokenizer's files again"});
+  }
+
+  void ReadTokens(const BpeVocabulary& vocabulary) {
+    if (vocabulary.types.size() != vocabulary.tokens.size()) {
+      throw Bad("token types", std::to_string(vocabulary.tokens.size()) + " as of tokens",
+                std::to_string(vocabulary.types.size()));
+    }
+    byte_ids_.fill(-1);
+    bytes_.resize(vocabulary.tokens.size());
+    std::vector<AddedToken> user_defined;
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      const auto id = static_cast<TokenId>(i);
+      const std::string& token = vocabulary.tokens[i];
+      switch (vocabulary.types[i]) {
+        case TokenType::kControl:
+        case TokenType::kUnknown:
+          control_.push_back({token, id});
+          break;
+        case TokenType::kUserDefined:
+          user_defined.push_back({token, id});
+          bytes_[i] = token;
+          break;
+        case TokenType::kUnused:
+          break;
+        default:
+          // What is not spelled in bytes can still be written by the model, as it stands.
+          bytes_[i] = UnspellBytes(token).value_or(token);
+          if (bytes_[i].size() == 1 && SpellBytes(bytes_[i]) == token) {
+            byte_ids_[static_cast<uint8_t>(bytes_[i][0])] = id;
+          }
+      }
+    }
+    user_defined_ = AddedTokenMatcher(std::move(user_defined));
+    const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
+    if (missing != byte_ids_.end()) {
+      throw Unsupported(where_ + ": byte " + std::to_string(missing - byte_ids_.begin()) +
+                        " has no token, so some text could not be represented; use a byte-level " +
+                        "tokenizer with all 256");
+    }
+  }
+
+  void ReadMerges(const BpeVocabulary& vocabulary) {
+    std::unordered_map<std::string_view, TokenId> ids;
+    std::set<std::string, std::less<>> added;
+    ids.reserve(vocabulary.tokens.size());
+    for (size_t i = 0; i < vocabulary.tokens.size(); ++i) {
+      if (vocabulary.types[i] == TokenType::kNormal) {
+        ids.emplace(vocabulary.tokens[i], static_cast<TokenId>(i));
+      } else {
+        added.insert(SpellBytes(vocabulary.tokens[i]));
+      }
+    }
+    merges_.Reserve(vocabulary.merges.size());
+    std::string merged;
+    for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
+      const std::string_view merge = vocabulary.merges[rank];
+      const size_t space = merge.find(' ');
+      if (space == std::string_view::npos) {
+        throw Bad("merge " + std::to_string(rank), "two tokens with a space between them",
+                  "\"" + vocabulary.merges[rank] + "\"");
+      }
+      merged.assign(merge.substr(0, space)).append(merge.substr(space + 1));
+      const auto left = ids.find(merge.substr(0, space)), right = ids.find(merge.substr(space + 1)),
+                 whole = ids.find(merged);
+      if (left == ids.end() || right == ids.end() || whole == ids.end()) {
+        // Added tokens are found before merges or not at all, so merges must not make them.
+        if (added.contains(merge.substr(0, space)) || added.contains(merge.substr(space + 1)) ||
+            added.contains(merged)) {
+          continue;
+        }
+        throw Bad("merge " + std::to_string(rank), "two tokens whose union is a token",
+                  "\"" + vocabulary.merges[rank] + "\"");
+      }
+      merges_.Add(left->second, right->second, {static_cast<uint32_t>(rank), whole->second});
+    }
+  }
+
+  void ReadWholePieces(const BpeVocabulary& vocabulary) {
+    whole_.reserve(bytes_.size());
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      if (vocabulary.types[i] == TokenType::kNormal && UnspellBytes(vocabulary.tokens[i])) {
+        whole_.emplace(bytes_[i], static_cast<TokenId>(i));
+      }
+    }
+  }
+
+  // Runs of invalid bytes are pieces of their own: patterns know characters only.
+  void EncodeStretch(std::string_view text, Run& run) const {
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      while (const size_t length = Utf8Length(text.substr(at))) at += length;
+      if (at > begin) EncodeValid(text.substr(begin, at - begin), run);
+      const size_t bad = at;
+      while (at < text.size() && Utf8Length(text.substr(at)) == 0) ++at;
+      if (at > bad) EncodePiece(text.substr(bad, at - bad), run);
+    }
+  }
+
+  void EncodeValid(std::string_view text, Run& run) const {
+    std::string normal;
+    if (nfc_ && MayNotBeNfc(text)) {
+      normal = ToNfc(text);
+      text = normal;
+    }
+    for (const std::string_view piece : pre_tokenizer_.Split(text)) EncodePiece(piece, run);
+  }
+
+  void EncodePiece(std::string_view piece, Run& run) const {
+    const auto whole = whole_.find(piece);
+    if (whole != whole_.end()) {
+      run.ids.push_back(whole->second);
+      return;
+    }
+    run.bytes.clear();
+    for (const char c : piece) run.bytes.push_back(byte_ids_[static_cast<uint8_t>(c)]);
+    run.merger.Run(run.bytes, run.ids);
+  }
+
+  std::string where_;
+  PreTokenizer pre_tokenizer_;
+  bool nfc_;
+  TokenId bos_, eos_;
+  std::vector<std::string> bytes_;                       // [V] what each token adds to a text
+  std::array<TokenId, 256> byte_ids_;                    // the token of each byte
+  std::unordered_map<std::string_view, TokenId> whole_;  // into bytes_, where merges are ignored
+  BpeMerges merges_;
+  std::vector<AddedToken> control_;
+  AddedTokenMatcher user_defined_;
+};
+
+constexpr const char* kLlama3Pattern =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr const char* kQwen2Pattern =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr size_t kLlama3Tokens = 128256;
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> MakeBpeTokenizer(const BpeVocabulary& vocabulary) {
+  return std::make_unique<BpeTokenizer>(vocabulary);
+}
+
+void SetPreTokenizer(std::string_view pre, BpeVocabulary& vocabulary) {
+  using Behaviour = SplitStage::Behaviour;
+  const auto is = [pre](auto... names) { return ((pre == names) || ...); };
+  const bool old_llama3 = pre.empty() && vocabulary.tokens.size() == kLlama3Tokens;
+  if (old_llama3 || is("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "falcon-e")) {
+    vocabulary.stages = {{kLlama3Pattern}};
+    vocabulary.ignore_merges = true;
+  } else if (is("qwen2")) {
+    vocabulary.stages = {{kQwen2Pattern}};
+    vocabulary.nfc = true;  // as in the models' own files; GGUF has no key for it
+  } else if (is("gpt-2", "phi-2", "mpt", "olmo", "jais")) {
+    vocabulary.stages = {{kGpt2Pattern}};
+  } else if (is("falcon")) {
+    vocabulary.stages = {{kPunctuationPattern, Behaviour::kContiguous},
+                         {kGpt2Pattern},
+                         {"\\p{N}", Behaviour::kContiguous, false, true},
+                         {"[0-9][0-9][0-9]", Behaviour::kIsolated, false, true}};
+  } else if (is("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone")) {
+    vocabulary.stages = {{"\\p{N}"}, {kGpt2Pattern}};
+  } else {
+    throw Unsupported(vocabulary.where + ": tokenizer.ggml.pre is \"" + std::string(pre) +
+                      "\", expected llama-bpe, falcon3, falcon, qwen2, gpt-2, starcoder, refact " +
+                      "or a name of the same rules; use the model's Hugging Face files");
+  }
+}
+
+}  // namespace tern
