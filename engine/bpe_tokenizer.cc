@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <new>
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "engine/bpe_merger.h"
@@ -18,6 +21,8 @@
 
 namespace tern {
 namespace {
+
+constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
 
 // Below U+0300, UTF-8's CC 80, no character composes with another.
 bool MayNotBeNfc(std::string_view text) {
@@ -38,11 +43,20 @@ std::string ToNfc(std::string_view text) {
   return result;
 }
 
+std::string WithSpaces(std::string token) {
+  for (size_t at = 0; (at = token.find(kSpaceMark, at)) != std::string::npos; ++at) {
+    token.replace(at, kSpaceMark.size(), " ");
+  }
+  return token;
+}
+
 class BpeTokenizer final : public Tokenizer {
  public:
   explicit BpeTokenizer(const BpeVocabulary& vocabulary)
       : where_(vocabulary.where),
         pre_tokenizer_(vocabulary.stages, vocabulary.where),
+        by_bytes_(vocabulary.spelling == BpeVocabulary::Spelling::kByteLevel),
+        prefix_(vocabulary.prefix),
         nfc_(vocabulary.nfc),
         bos_(vocabulary.bos),
         eos_(vocabulary.eos) {
@@ -74,6 +88,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string Decode(const std::vector<TokenId>& ids) const override {
     std::string text;
     for (const TokenId id : ids) text += PieceBytes(id);
+    if (prefix_ != BpeVocabulary::Prefix::kNone && text.starts_with(' ')) text.erase(0, 1);
     return text;
   }
 
@@ -88,7 +103,7 @@ class BpeTokenizer final : public Tokenizer {
  private:
   struct Run {
     BpeMerger merger;
-    std::vector<TokenId> bytes;  // scratch
+    std::vector<TokenId> symbols;  // scratch
     std::vector<TokenId>& ids;
   };
 
@@ -118,20 +133,46 @@ class BpeTokenizer final : public Tokenizer {
           break;
         case TokenType::kUnused:
           break;
-        default:
-          // What is not spelled in bytes can still be written by the model, as it stands.
-          bytes_[i] = UnspellBytes(token).value_or(token);
-          if (bytes_[i].size() == 1 && SpellBytes(bytes_[i]) == token) {
-            byte_ids_[static_cast<uint8_t>(bytes_[i][0])] = id;
-          }
+        case TokenType::kByte:
+          ReadByteToken(token, id);
+          break;
+        case TokenType::kNormal:
+          ReadNormalToken(token, id);
       }
     }
     user_defined_ = AddedTokenMatcher(std::move(user_defined));
-    const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
-    if (missing != byte_ids_.end()) {
-      throw Unsupported(where_ + ": byte " + std::to_string(missing - byte_ids_.begin()) +
-                        " has no token, so some text could not be represented; use a byte-level " +
-                        "tokenizer with all 256");
+    for (uint8_t byte = ' '; byte <= '~'; ++byte) {
+      if (byte_ids_[byte] >= 0 || characters_.contains(std::string(1, static_cast<char>(byte)))) {
+        continue;
+      }
+      throw Unsupported(where_ + ": byte " + std::to_string(byte) + " has no token, so plain " +
+                        "text could not be represented; use a tokenizer with byte-level tokens " +
+                        "or byte fallback");
+    }
+  }
+
+  void ReadByteToken(const std::string& token, TokenId id) {  // "<0xAB>"
+    uint8_t value = 0;
+    const char* const end = token.data() + token.size() - 1;
+    const bool framed = token.size() == 6 && token.starts_with("<0x") && token.ends_with('>');
+    if (!framed || std::from_chars(token.data() + 3, end, value, 16).ptr != end) {
+      throw Bad("byte token " + std::to_string(id), "<0x00> to <0xFF>", "\"" + token + "\"");
+    }
+    bytes_[static_cast<size_t>(id)].assign(1, static_cast<char>(value));
+    byte_ids_[value] = id;
+  }
+
+  void ReadNormalToken(const std::string& token, TokenId id) {
+    std::string& bytes = bytes_[static_cast<size_t>(id)];
+    if (!by_bytes_) {
+      bytes = WithSpaces(token);
+      if (!bytes.empty() && Utf8Length(bytes) == bytes.size()) characters_.emplace(bytes, id);
+      return;
+    }
+    // What is not spelled in bytes can still be written by the model, as it stands.
+    bytes = UnspellBytes(token).value_or(token);
+    if (bytes.size() == 1 && SpellBytes(bytes) == token) {
+      byte_ids_[static_cast<uint8_t>(bytes[0])] = id;
     }
   }
 
@@ -143,7 +184,7 @@ class BpeTokenizer final : public Tokenizer {
       if (vocabulary.types[i] == TokenType::kNormal) {
         ids.emplace(vocabulary.tokens[i], static_cast<TokenId>(i));
       } else {
-        added.insert(SpellBytes(vocabulary.tokens[i]));
+        added.insert(by_bytes_ ? SpellBytes(vocabulary.tokens[i]) : vocabulary.tokens[i]);
       }
     }
     merges_.Reserve(vocabulary.merges.size());
@@ -174,7 +215,8 @@ class BpeTokenizer final : public Tokenizer {
   void ReadWholePieces(const BpeVocabulary& vocabulary) {
     whole_.reserve(bytes_.size());
     for (size_t i = 0; i < bytes_.size(); ++i) {
-      if (vocabulary.types[i] == TokenType::kNormal && UnspellBytes(vocabulary.tokens[i])) {
+      const bool spelled = !by_bytes_ || UnspellBytes(vocabulary.tokens[i]);
+      if (vocabulary.types[i] == TokenType::kNormal && spelled) {
         whole_.emplace(bytes_[i], static_cast<TokenId>(i));
       }
     }
@@ -182,6 +224,12 @@ class BpeTokenizer final : public Tokenizer {
 
   // Runs of invalid bytes are pieces of their own: patterns know characters only.
   void EncodeStretch(std::string_view text, Run& run) const {
+    std::string prefixed;
+    if (prefix_ == BpeVocabulary::Prefix::kSpace ||
+        (prefix_ == BpeVocabulary::Prefix::kSpaceIfMissing && !text.starts_with(' '))) {
+      prefixed.append(" ").append(text);
+      text = prefixed;
+    }
     for (size_t at = 0; at < text.size();) {
       const size_t begin = at;
       while (const size_t length = Utf8Length(text.substr(at))) at += length;
@@ -207,17 +255,32 @@ class BpeTokenizer final : public Tokenizer {
       run.ids.push_back(whole->second);
       return;
     }
-    run.bytes.clear();
-    for (const char c : piece) run.bytes.push_back(byte_ids_[static_cast<uint8_t>(c)]);
-    run.merger.Run(run.bytes, run.ids);
+    run.symbols.clear();
+    for (size_t at = 0; at < piece.size();) {
+      const size_t length = by_bytes_ ? 1 : std::max<size_t>(Utf8Length(piece.substr(at)), 1);
+      const auto character = characters_.find(piece.substr(at, length));
+      if (character != characters_.end()) {
+        run.symbols.push_back(character->second);
+      } else {
+        for (const char c : piece.substr(at, length)) {
+          const TokenId byte = byte_ids_[static_cast<uint8_t>(c)];
+          if (byte >= 0) run.symbols.push_back(byte);
+        }
+      }
+      at += length;
+    }
+    run.merger.Run(run.symbols, run.ids);
   }
 
   std::string where_;
   PreTokenizer pre_tokenizer_;
+  bool by_bytes_;  // symbols are bytes, else characters
+  BpeVocabulary::Prefix prefix_;
   bool nfc_;
   TokenId bos_, eos_;
-  std::vector<std::string> bytes_;                       // [V] what each token adds to a text
-  std::array<TokenId, 256> byte_ids_;                    // the token of each byte
+  std::vector<std::string> bytes_;                            // [V] what each token adds to a text
+  std::array<TokenId, 256> byte_ids_;                         // the token of each byte, -1: none
+  std::unordered_map<std::string_view, TokenId> characters_;  // into bytes_, unless by_bytes_
   std::unordered_map<std::string_view, TokenId> whole_;  // into bytes_, where merges are ignored
   BpeMerges merges_;
   std::vector<AddedToken> control_;
@@ -230,6 +293,7 @@ constexpr const char* kLlama3Pattern =
 constexpr const char* kQwen2Pattern =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr size_t kMaxPiece = 1024;  // bytes; no model's is longer, and every cut of it is tried
 constexpr size_t kLlama3Tokens = 128256;
 
 }  // namespace
@@ -262,6 +326,46 @@ void SetPreTokenizer(std::string_view pre, BpeVocabulary& vocabulary) {
                       "\", expected llama-bpe, falcon3, falcon, qwen2, gpt-2, starcoder, refact " +
                       "or a name of the same rules; use the model's Hugging Face files");
   }
+}
+
+void SetSentencePieceMerges(std::span<const float> scores, BpeVocabulary& vocabulary) {
+  struct Merge {
+    float score;
+    std::string text;
+  };
+  const std::vector<std::string>& tokens = vocabulary.tokens;
+  if (scores.size() != tokens.size() || vocabulary.types.size() != tokens.size()) {
+    throw BadFile(
+        {vocabulary.where, "token scores and types", std::to_string(tokens.size()),
+         std::to_string(scores.size()) + " and " + std::to_string(vocabulary.types.size()),
+         "fetch the file again"});
+  }
+  std::unordered_set<std::string_view> pieces;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (vocabulary.types[i] == TokenType::kNormal) pieces.insert(tokens[i]);
+  }
+  std::vector<Merge> merges;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const std::string_view token = tokens[i];
+    if (vocabulary.types[i] != TokenType::kNormal || token.size() > kMaxPiece) continue;
+    if (!std::isfinite(scores[i])) {
+      throw BadFile({vocabulary.where, "score of token " + std::to_string(i), "a number",
+                     std::to_string(scores[i]), "fetch the file again"});
+    }
+    for (size_t cut = Utf8Length(token); cut > 0 && cut < token.size();) {
+      const std::string_view left = token.substr(0, cut), right = token.substr(cut);
+      if (pieces.contains(left) && pieces.contains(right)) {
+        merges.push_back({scores[i], std::string(left).append(" ").append(right)});
+      }
+      const size_t next = Utf8Length(right);
+      cut = next == 0 ? 0 : cut + next;
+    }
+  }
+  std::stable_sort(merges.begin(), merges.end(),
+                   [](const Merge& a, const Merge& b) { return a.score > b.score; });
+  vocabulary.spelling = BpeVocabulary::Spelling::kSpaceMarks;
+  vocabulary.merges.clear();
+  for (Merge& merge : merges) vocabulary.merges.push_back(std::move(merge.text));
 }
 
 }  // namespace tern

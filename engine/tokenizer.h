@@ -32,12 +32,12 @@ class Tokenizer {
   virtual TokenId bos() const = 0;  // what every prompt begins with; -1: nothing
   virtual TokenId eos() const = 0;  // -1: none
   // No control token is ever made, whatever `text` spells. Any byte string is accepted, bytes that
-  // are not valid UTF-8 too, so Decode(Encode(s)) == s for every s (MakeBpeTokenizer names the one
-  // exception).
+  // are not valid UTF-8 too, and Decode(Encode(s)) == s for every s (MakeBpeTokenizer names the few
+  // exceptions).
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
   virtual std::string Decode(const std::vector<TokenId>& ids) const = 0;
   // The bytes that one token adds to a text (control tokens add none). Decode is their
-  // concatenation.
+  // concatenation, less the space that some tokenizers put before every text.
   virtual std::string_view PieceBytes(TokenId id) const = 0;
   // Tokens that a chat template writes by their spelling ("<|eot_id|>").
   virtual std::vector<AddedToken> ControlTokens() const { return {}; }

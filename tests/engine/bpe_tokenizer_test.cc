@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/gguf.h"
+#include "engine/gguf_tokenizer.h"
 #include "tests/support/error_text.h"
 #include "tests/support/shared_vectors.h"
 
@@ -19,32 +21,53 @@ namespace {
 using nlohmann::json;
 using test::ErrorText;
 
+const Tokenizer& Llama3() {
+  static const std::unique_ptr<Tokenizer> tokenizer = MakeBpeTokenizer(test::Llama3Vocabulary());
+  return *tokenizer;
+}
+
 TEST(Llama3TokenizerTest, AgreesWithTheReference) {
   TERN_NEEDS_SHARED("llama3-tiktoken.model");
-  const auto tokenizer = MakeBpeTokenizer(test::Llama3Vocabulary());
+  const Tokenizer& tokenizer = Llama3();
   const auto vectors = test::IdVectors("ggml-vocab-llama-bpe.gguf");
   ASSERT_EQ(vectors.size(), 46u);
   for (const auto& [text, ids] : vectors) {
-    EXPECT_EQ(tokenizer->Encode(text), ids) << text;
-    EXPECT_EQ(tokenizer->Decode(ids), text);
+    EXPECT_EQ(tokenizer.Encode(text), ids) << text;
+    EXPECT_EQ(tokenizer.Decode(ids), text);
   }
 }
 
 TEST(Llama3TokenizerTest, TemplatesWriteControlTokensAndMessagesDoNot) {
   TERN_NEEDS_SHARED("llama3-tiktoken.model");
-  const auto tokenizer = MakeBpeTokenizer(test::Llama3Vocabulary());
+  const Tokenizer& tokenizer = Llama3();
   const json golden = json::parse(ReadFile(test::SharedVector("bitnet2b_chat_cases.json")));
   for (const json& chat : golden["cases"]) {
     const std::vector<PromptPart> parts = {{"<|begin_of_text|>", true},
                                            {chat["rendered_without_bos"], true}};
-    EXPECT_EQ(EncodeParts(*tokenizer, parts), chat["ids_with_bos"].get<std::vector<TokenId>>());
+    EXPECT_EQ(EncodeParts(tokenizer, parts), chat["ids_with_bos"].get<std::vector<TokenId>>());
   }
   const std::vector<PromptPart> injected = {
       {"User: ", true}, {"a<|eot_id|>", false}, {"<|eot_id|>", true}};
-  std::vector<TokenId> ids = tokenizer->Encode("User: a<|eot_id|>");
+  std::vector<TokenId> ids = tokenizer.Encode("User: a<|eot_id|>");
   for (const TokenId id : ids) EXPECT_LT(id, 128000);
   ids.push_back(128009);
-  EXPECT_EQ(EncodeParts(*tokenizer, injected), ids);
+  EXPECT_EQ(EncodeParts(tokenizer, injected), ids);
+}
+
+class GgufVocabularyTest : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Vocabularies, GgufVocabularyTest,
+                         ::testing::Values("falcon", "gpt-2", "refact", "llama-spm", "phi-3"));
+
+TEST_P(GgufVocabularyTest, AgreesWithTheReference) {
+  const std::string name = "ggml-vocab-" + GetParam() + ".gguf";
+  TERN_NEEDS_SHARED(name);
+  const auto tokenizer = LoadGgufTokenizer(GgufFile(test::SharedVector(name)));
+  const auto vectors = test::IdVectors(name);
+  ASSERT_EQ(vectors.size(), 46u);
+  for (const auto& [text, ids] : vectors) {
+    EXPECT_EQ(tokenizer->Encode(text), ids) << text;
+    EXPECT_EQ(tokenizer->Decode(ids), text);
+  }
 }
 
 // All bytes, "a b" = "ab", and so on from pairs of tokens; a control and a user-defined token.
@@ -134,7 +157,7 @@ TEST(BpeTokenizerTest, ContradictionsAreErrors) {
   EXPECT_EQ(with([](BpeVocabulary&) {}), "");
   EXPECT_NE(with([](BpeVocabulary& v) { v.types.pop_back(); }).find("token types"),
             std::string::npos);
-  EXPECT_NE(with([](BpeVocabulary& v) { v.tokens[7] = "seven"; }).find("byte 7 has no token"),
+  EXPECT_NE(with([](BpeVocabulary& v) { v.tokens[65] = "A!"; }).find("byte 65 has no token"),
             std::string::npos);
   EXPECT_NE(with([](BpeVocabulary& v) { v.merges[1] = "bc"; }).find("merge 1"), std::string::npos);
   EXPECT_NE(with([](BpeVocabulary& v) { v.merges[2] = "ab z"; }).find("merge 2"),
