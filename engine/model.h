@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/weight_source.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/rope.h"
@@ -19,9 +20,10 @@ struct LayerWeights {
   TernaryMatrix q_proj, k_proj, v_proj, o_proj;   // [h*hd, d], [kv*hd, d], [kv*hd, d], [d, h*hd]
   TernaryMatrix gate_proj, up_proj, down_proj;    // [f, d], [f, d], [d, f]
   AlignedBuffer<float> input_layernorm;           // [d]
-  AlignedBuffer<float> attn_sub_norm;             // [h*hd]
+  AlignedBuffer<float> q_norm, k_norm;            // [hd]; empty where not config.qk_norm
+  AlignedBuffer<float> attn_sub_norm;             // [h*hd]; empty where the model has none
   AlignedBuffer<float> post_attention_layernorm;  // [d]
-  AlignedBuffer<float> ffn_sub_norm;              // [f]
+  AlignedBuffer<float> ffn_sub_norm;              // [f]; empty where the model has none
 };
 
 struct Model {
@@ -40,13 +42,18 @@ struct Model {
 };
 
 // Bytes of memory that a loaded model takes: 2 bits a ternary weight, bf16 embeddings, fp32 gains
-// and RoPE tables.
+// and RoPE tables. Scales beyond one per matrix are not counted: the configuration does not tell.
 size_t ModelBytes(const ModelConfig& config);
 
-// Loads a Hugging Face directory (config.json and safetensors, packed or masters). Validates every
-// shape, dtype and offset before use; throws Error naming file and tensor, or where memory does not
-// suffice.
-Model LoadModel(const std::string& dir);
+// The tables of cosines and sines that `config` asks for.
+std::unique_ptr<RopeTable> MakeRopeTable(const ModelConfig& config);
+
+// Assembles a model from a source; throws its errors, or where memory does not suffice.
+Model MakeModel(WeightSource& source);
+
+// Loads a Hugging Face directory (config.json and safetensors). Validates every shape, dtype and
+// offset before use; throws Error naming file and tensor, or where memory does not suffice.
+Model LoadModel(const std::string& path);
 
 }  // namespace tern
 

@@ -56,20 +56,24 @@ HWY_AFTER_NAMESPACE();
 namespace tern {
 HWY_EXPORT(RopeRange);
 
-RopeTable::RopeTable(size_t max_positions, size_t head_dim, double theta)
+RopeTable::RopeTable(size_t max_positions, size_t head_dim, double theta,
+                     std::span<const double> divisors, double magnitude)
     : max_positions_(max_positions),
       head_dim_(head_dim),
       cos_(max_positions * (head_dim / 2)),
       sin_(max_positions * (head_dim / 2)) {
-  TERN_CHECK(head_dim >= 2 && head_dim % 2 == 0) << "rope: head_dim " << head_dim;
+  TERN_CHECK(head_dim >= 2 && head_dim % 2 == 0 &&
+             (divisors.empty() || divisors.size() == head_dim / 2))
+      << "rope: head_dim " << head_dim << ", " << divisors.size() << " divisors";
   const size_t half = head_dim / 2;
   for (size_t i = 0; i < half; ++i) {
     const double frequency =
-        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)) /
+        (divisors.empty() ? 1.0 : divisors[i]);
     for (size_t p = 0; p < max_positions; ++p) {
       const double angle = static_cast<double>(p) * frequency;
-      cos_[p * half + i] = static_cast<float>(std::cos(angle));
-      sin_[p * half + i] = static_cast<float>(std::sin(angle));
+      cos_[p * half + i] = static_cast<float>(magnitude * std::cos(angle));
+      sin_[p * half + i] = static_cast<float>(magnitude * std::sin(angle));
     }
   }
 }

@@ -1,5 +1,5 @@
 // Rotary position embedding, half-split ("rotate_half"): pairs (i, i + hd/2) turn by
-// position * theta^(-2i/hd).
+// position * theta^(-2i/hd), where a model stretches its context divided by a number per pair.
 #ifndef TERN_KERNELS_ROPE_H_
 #define TERN_KERNELS_ROPE_H_
 
@@ -15,7 +15,10 @@ namespace tern {
 // so that they do not depend on the dispatch target.
 class RopeTable {
  public:
-  RopeTable(size_t max_positions, size_t head_dim, double theta);
+  // divisors [head_dim / 2] divide the angles; empty: all 1. Rotated vectors are multiplied by
+  // magnitude.
+  RopeTable(size_t max_positions, size_t head_dim, double theta,
+            std::span<const double> divisors = {}, double magnitude = 1.0);
   size_t max_positions() const { return max_positions_; }
   size_t head_dim() const { return head_dim_; }
   const float* Cos(size_t position) const { return cos_.data() + position * (head_dim_ / 2); }

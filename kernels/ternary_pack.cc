@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "kernels/parallel.h"
@@ -19,7 +21,45 @@ size_t Groups(size_t rows) { return (rows + kTernaryRowGroup - 1) / kTernaryRowG
 size_t Blocks(size_t cols) { return PadK(cols) / kTernaryKAlign; }
 
 TernaryMatrix MakePacked(size_t rows, size_t cols, float scale) {
-  return {AlignedBuffer<uint8_t>(PackedTernaryBytes(rows, cols)), rows, cols, scale};
+  TernaryMatrix packed;
+  packed.data = AlignedBuffer<uint8_t>(PackedTernaryBytes(rows, cols));
+  packed.rows = rows;
+  packed.cols = cols;
+  packed.scale = scale;
+  return packed;
+}
+
+// The one value of the positive scales, 0 where all are 0, nothing where they differ.
+std::optional<float> OneScale(std::span<const float> scales) {
+  float one = 0;
+  for (const float scale : scales) {
+    if (scale == 0) continue;
+    if (one == 0) one = scale;
+    if (scale != one) return std::nullopt;
+  }
+  return one;
+}
+
+// The one scale of each row, or nothing where a row has several.
+std::optional<std::vector<float>> RowScales(MatView<const float> scales) {
+  std::vector<float> rows(scales.rows);
+  for (size_t r = 0; r < scales.rows; ++r) {
+    const std::optional<float> one = OneScale(scales.RowSpan(r));
+    if (!one) return std::nullopt;
+    rows[r] = *one;
+  }
+  return rows;
+}
+
+// From [rows, groups] to [groups, PadRows(rows)].
+void SetGroupScales(MatView<const float> scales, size_t group_cols, TernaryMatrix* packed) {
+  const size_t stride = PadRows(packed->rows);
+  packed->group_cols = group_cols;
+  packed->group_scales = AlignedBuffer<float>::Zeroed(scales.cols * stride);
+  for (size_t r = 0; r < scales.rows; ++r) {
+    for (size_t g = 0; g < scales.cols; ++g)
+      packed->group_scales[g * stride + r] = scales.Row(r)[g];
+  }
 }
 
 // Packs 16 weights into the four bytes of their row in a line. Four columns travel in one 32-bit
@@ -93,6 +133,24 @@ TernaryMatrix PackTernary(MatView<const int8_t> weights, float scale) {
   TernaryMatrix packed = MakePacked(weights.rows, weights.cols, scale);
   PackGroups(weights.rows, weights.cols, packed.data.data(),
              [&](size_t r, int8_t*) { return static_cast<const int8_t*>(weights.Row(r)); });
+  return packed;
+}
+
+TernaryMatrix PackTernaryGroups(MatView<const int8_t> weights, MatView<const float> scales,
+                                size_t group_cols) {
+  TERN_CHECK(ValidGroup(group_cols, weights.cols) && scales.rows == weights.rows &&
+             scales.cols == (weights.cols + group_cols - 1) / group_cols)
+      << "pack: weights [" << weights.rows << ", " << weights.cols << "], scales [" << scales.rows
+      << ", " << scales.cols << "] of groups of " << group_cols;
+  TernaryMatrix packed = PackTernary(weights, 1.0f);
+  const std::optional<std::vector<float>> rows = RowScales(scales);
+  if (!rows) {
+    SetGroupScales(scales, group_cols, &packed);
+  } else if (const std::optional<float> one = OneScale(*rows)) {
+    packed.scale = *one > 0 ? *one : 1.0f;  // all weights 0: any scale
+  } else {
+    SetGroupScales({rows->data(), rows->size(), 1}, weights.cols, &packed);
+  }
   return packed;
 }
 

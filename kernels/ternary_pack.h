@@ -24,12 +24,19 @@ namespace tern {
 
 inline constexpr size_t kTernaryRowGroup = 16;
 
-// A packed matrix somebody owns. y = x W^T * scale.
+// A packed matrix somebody owns. y = x W^T, where the value of a weight is its scale times -1, 0 or
+// 1. The scale is `scale` everywhere, or one per row and group of `group_cols` columns.
 struct TernaryView {
   const uint8_t* data = nullptr;  // 64-byte aligned, PackedTernaryBytes(rows, cols) long
   size_t rows = 0;                // outputs
   size_t cols = 0;                // inputs, K
-  float scale = 1.0f;             // value of a weight of 1
+  float scale = 1.0f;             // of the whole matrix, where group_scales is null
+  // [groups, PadRows(rows)]: that of (row, column) is group_scales[column / group_cols *
+  // PadRows(rows) + row], so that a vector of rows finds its scales side by side. 64-byte aligned.
+  const float* group_scales = nullptr;
+  size_t group_cols = 0;  // ValidGroup(group_cols, cols)
+
+  bool has_one_scale() const { return group_scales == nullptr; }
 };
 
 // Owner of a packed matrix.
@@ -37,13 +44,32 @@ struct TernaryMatrix {
   AlignedBuffer<uint8_t> data;
   size_t rows = 0, cols = 0;
   float scale = 1.0f;
-  TernaryView View() const { return {data.data(), rows, cols, scale}; }
+  AlignedBuffer<float> group_scales;  // empty: one scale
+  size_t group_cols = 0;
+  TernaryView View() const {
+    return {data.data(), rows, cols, scale, group_scales.size() > 0 ? group_scales.data() : nullptr,
+            group_cols};
+  }
 };
+
+inline constexpr size_t PadRows(size_t rows) {
+  return (rows + kTernaryRowGroup - 1) / kTernaryRowGroup * kTernaryRowGroup;
+}
+
+// Columns that may share a scale: all of a row, or a power of two from 16 on.
+inline constexpr bool ValidGroup(size_t group_cols, size_t cols) {
+  return group_cols == cols || (group_cols >= 16 && (group_cols & (group_cols - 1)) == 0);
+}
 
 size_t PackedTernaryBytes(size_t rows, size_t cols);
 
 // Packs weights [rows, cols], each -1, 0 or 1 (REQUIRED; validate files before).
 TernaryMatrix PackTernary(MatView<const int8_t> weights, float scale);
+// The same with scales [rows, ceil(cols / group_cols)], finite and not negative; 0 only where all
+// weights of the group are 0. Where all others agree, over the matrix or along every row, the
+// result has one scale, or one a row. REQUIRES ValidGroup.
+TernaryMatrix PackTernaryGroups(MatView<const int8_t> weights, MatView<const float> scales,
+                                size_t group_cols);
 // The reverse: out [rows, cols].
 void UnpackTernary(const TernaryView& packed, MatView<int8_t> out);
 

@@ -10,6 +10,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/config.h"
+#include "engine/hf_config.h"
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/tokenizer.h"
@@ -212,7 +213,7 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   };
   const bool is_new = !fs::exists(run);
   require_checkpoint(!is_new);
-  if (is_new && !options.init.empty()) ReadModelConfig(options.init);  // throws
+  if (is_new && !options.init.empty()) ReadHfConfig(options.init);  // throws
   // Until here nothing was written: what was wrong so far leaves no trace.
   RunDirectory directory(run);
   if (options.restart) directory.Clear();

@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/hf_config.h"
 #include "engine/safetensors.h"
 #include "engine/safetensors_writer.h"
 #include "kernels/bfloat16.h"
@@ -96,6 +97,12 @@ void RequireSame(const std::string& path, const ModelConfig& got, const ModelCon
   require("num_key_value_heads", got.num_key_value_heads, want.num_key_value_heads);
   require("rms_norm_eps", got.rms_norm_eps, want.rms_norm_eps);
   require("rope_theta", got.rope_theta, want.rope_theta);
+  require("head_dim", got.head_dim, want.head_dim);
+  require("attn_sub_norm", got.attn_sub_norm, want.attn_sub_norm);
+  require("qk_norm", got.qk_norm, want.qk_norm);
+  require("hidden_act is relu2", got.hidden_act == HiddenAct::kRelu2,
+          want.hidden_act == HiddenAct::kRelu2);
+  require("rope_scaling", !got.rope_divisors.empty(), !want.rope_divisors.empty());
   require("tie_word_embeddings", got.tie_word_embeddings, want.tie_word_embeddings);
 }
 
@@ -133,12 +140,12 @@ void ExportBackbone(const Backbone& backbone, const std::string& dir) {
 
 void ImportMasters(const std::string& dir, Backbone& backbone) {
   const std::string path = dir + "/config.json";
-  const ModelConfig config = ReadModelConfig(dir);
-  if (config.packed) {
+  const HfConfig config = ReadHfConfig(dir);
+  if (config.linears == HfLinears::kPacked) {
     throw BadFile({path, "quantization_mode", "online (bf16 masters)", "offline (packed ternary)",
                    "give the folder of the masters, for example " + dir + "/masters"});
   }
-  RequireSame(path, config, backbone.config());
+  RequireSame(path, config.model, backbone.config());
   const Checkpoint checkpoint(dir);
   for (const ParameterSlice& slice : backbone.slices()) {
     ReadFloats(checkpoint.Get(slice.name, Shape(slice)),

@@ -29,6 +29,9 @@ void Validate(const ModelConfig& c, const BackboneOptions& options) {
   // The packed format takes four rows to a byte.
   Require(c.hidden_size % 4 == 0 && c.intermediate_size % 4 == 0 && c.kv_width() % 4 == 0,
           "hidden_size, intermediate_size and key-value width must be multiples of 4");
+  Require(c.hidden_act == HiddenAct::kRelu2 && c.activations == Activations::kInt8 &&
+              c.attn_sub_norm && c.ffn_sub_norm && !c.qk_norm && c.rope_divisors.empty(),
+          "only the BitNet kind (relu2, sub-norms, int8 activations) is trained");
   Require(c.tie_word_embeddings,
           "tie_word_embeddings must be true: an untied lm_head is not trained");
   Require(options.batch > 0 && options.sequence > 0, "batch and sequence must be positive");

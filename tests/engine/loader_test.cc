@@ -44,7 +44,6 @@ TEST(Loader, PackedModelComesBack) {
   for (const bool multiplies : {true, false}) {
     for (const bool tied : {true, false}) {
       ModelConfig config = SmallConfig();
-      config.weight_scale_multiplies = multiplies;
       config.tie_word_embeddings = tied;
       Model model = MakeTinyModel(config);
       for (LayerWeights& w : model.layers) {  // powers of two survive 1 / scale
@@ -53,10 +52,10 @@ TEST(Loader, PackedModelComesBack) {
           m->scale = std::exp2(std::round(std::log2(m->scale)));
         }
       }
-      WriteModelDir(dir.path(), ConfigJson(config), PackedTensors(model));
+      WriteModelDir(dir.path(), ConfigJson(config, HfLinears::kPacked, multiplies),
+                    PackedTensors(model, multiplies));
       const Model loaded = LoadModel(dir.path());
       EXPECT_EQ(loaded.config.eos_token_ids, std::vector<int32_t>{2});
-      EXPECT_EQ(loaded.config.weight_scale_multiplies, multiplies);
       ExpectSameModel(model, loaded);
     }
   }
@@ -96,8 +95,7 @@ uint16_t ToHalf(float value) {  // normal numbers that fit exactly
 // Master weights of every float type: the packed ternaries and the scale are those of the formula.
 TEST(Loader, MastersAreTernarised) {
   TempDir dir;
-  ModelConfig config = SmallConfig();
-  config.packed = false;
+  const ModelConfig config = SmallConfig();
   const Model model = MakeTinyModel(config);
   std::mt19937 random(4);
   for (const std::string dtype : {"F32", "BF16", "F16"}) {
@@ -119,7 +117,7 @@ TEST(Loader, MastersAreTernarised) {
       if (name == kGate) gate = values;
     }
     std::erase_if(tensors, [](const auto& entry) { return entry.first.ends_with("_scale"); });
-    WriteModelDir(dir.path(), ConfigJson(config), tensors);
+    WriteModelDir(dir.path(), ConfigJson(config, HfLinears::kMasters), tensors);
     const Model loaded = LoadModel(dir.path());
 
     double mean = 0;
@@ -167,9 +165,11 @@ const Defect kDefects[] = {
     {"KvHeadsDoNotDivide",
      [](Parts& p) { SetField(p, "num_attention_heads", 4), SetField(p, "num_key_value_heads", 3); },
      "config.json", "num_key_value_heads"},
-    {"OtherHeadDim", [](Parts& p) { SetField(p, "head_dim", 8); }, "config.json", "head_dim"},
+    {"OtherHeadDim", [](Parts& p) { SetField(p, "head_dim", 8); }, "model.safetensors",
+     "self_attn.q_proj.weight"},
     {"OddHeadDim", [](Parts& p) { SetField(p, "num_attention_heads", 32); }, "config.json",
-     "num_attention_heads"},
+     "head_dim"},
+    {"HugeHeadDim", [](Parts& p) { SetField(p, "head_dim", 100000); }, "config.json", "head_dim"},
     {"NegativeEps", [](Parts& p) { SetField(p, "rms_norm_eps", -1e-5); }, "config.json",
      "rms_norm_eps"},
     {"ThetaIsList", [](Parts& p) { SetField(p, "rope_theta", Json::array()); }, "config.json",
@@ -181,15 +181,15 @@ const Defect kDefects[] = {
      "config.json", "eos_token_id"},
     {"TieIsNumber", [](Parts& p) { SetField(p, "tie_word_embeddings", 1); }, "config.json",
      "tie_word_embeddings"},
-    {"OtherActivation", [](Parts& p) { SetField(p, "hidden_act", "silu"); }, "config.json", "silu",
+    {"OtherActivation", [](Parts& p) { SetField(p, "hidden_act", "gelu"); }, "config.json", "gelu",
      Error::Kind::kUnsupported},
-    {"OtherArchitecture", [](Parts& p) { SetField(p, "model_type", "llama"); }, "config.json",
-     "llama", Error::Kind::kUnsupported},
+    {"OtherArchitecture", [](Parts& p) { SetField(p, "model_type", "gemma"); }, "config.json",
+     "gemma", Error::Kind::kUnsupported},
     {"RopeScaling",
      [](Parts& p) {
-       SetField(p, "rope_scaling", {{"factor", 2}});
+       SetField(p, "rope_scaling", {{"factor", 2}, {"type", "dynamic"}});
      },
-     "config.json", "rope_scaling", Error::Kind::kUnsupported},
+     "config.json", "dynamic", Error::Kind::kUnsupported},
     {"OtherQuantisation",
      [](Parts& p) { p.config["quantization_config"]["quant_method"] = "gptq"; }, "config.json",
      "gptq", Error::Kind::kUnsupported},

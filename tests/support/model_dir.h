@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/hf_config.h"
 #include "engine/model.h"
 
 namespace tern {
@@ -56,7 +57,8 @@ inline std::string SafetensorsBytes(const std::string& header, const RawTensors&
   return bytes;
 }
 
-inline nlohmann::json ConfigJson(const ModelConfig& c) {
+inline nlohmann::json ConfigJson(const ModelConfig& c, HfLinears linears = HfLinears::kPacked,
+                                 bool scale_multiplies = true) {
   return {{"architectures", {"BitNetForCausalLM"}},
           {"model_type", "bitnet"},
           {"vocab_size", c.vocab_size},
@@ -74,12 +76,12 @@ inline nlohmann::json ConfigJson(const ModelConfig& c) {
           {"eos_token_id", 2},
           {"quantization_config",
            {{"quant_method", "bitnet"},
-            {"linear_class", c.weight_scale_multiplies ? "autobitlinear" : "bitlinear"},
-            {"quantization_mode", c.packed ? "offline" : "online"}}}};
+            {"linear_class", scale_multiplies ? "autobitlinear" : "bitlinear"},
+            {"quantization_mode", linears == HfLinears::kPacked ? "offline" : "online"}}}};
 }
 
 // A model's tensors as a packed checkpoint: U8 codes, F32 scales and gains, BF16 embeddings.
-inline RawTensors PackedTensors(const Model& model) {
+inline RawTensors PackedTensors(const Model& model, bool scale_multiplies = true) {
   const size_t v = static_cast<size_t>(model.config.vocab_size);
   const size_t d = static_cast<size_t>(model.config.hidden_size);
   RawTensors tensors;
@@ -95,7 +97,7 @@ inline RawTensors PackedTensors(const Model& model) {
     std::vector<uint8_t> packed(w.rows / 4 * w.cols);
     PackToHuggingFace({weights.data(), w.rows, w.cols}, packed.data());
     tensors[name] = Raw("U8", {w.rows / 4, w.cols}, std::span<const uint8_t>(packed));
-    const float scale = model.config.weight_scale_multiplies ? w.scale : 1.0f / w.scale;
+    const float scale = scale_multiplies ? w.scale : 1.0f / w.scale;
     tensors[name + "_scale"] = Raw("F32", {1}, std::span<const float>(&scale, 1));
   };
   table("model.embed_tokens.weight", model.embed_tokens);

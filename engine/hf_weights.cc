@@ -1,0 +1,204 @@
+#include "engine/hf_weights.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "engine/error.h"
+#include "kernels/mat_view.h"
+
+namespace tern {
+namespace {
+
+constexpr size_t kCodesPerByte = 4;
+constexpr size_t kUnpackedGroup = 128;  // weights that share a scale, where rows do not
+constexpr char kFetchAgain[] = "the file is damaged: fetch or export it again";
+
+std::string LayerPrefix(int32_t layer) { return "model.layers." + std::to_string(layer) + "."; }
+
+const char* LinearName(Linear linear) {
+  switch (linear) {
+    case Linear::kQ:
+      return "self_attn.q_proj.weight";
+    case Linear::kK:
+      return "self_attn.k_proj.weight";
+    case Linear::kV:
+      return "self_attn.v_proj.weight";
+    case Linear::kO:
+      return "self_attn.o_proj.weight";
+    case Linear::kGate:
+      return "mlp.gate_proj.weight";
+    case Linear::kUp:
+      return "mlp.up_proj.weight";
+    case Linear::kDown:
+      break;
+  }
+  return "mlp.down_proj.weight";
+}
+
+// The magnitude that all of `weights` but zeros have, 0 where all are zero; nothing where two
+// differ.
+bool OneMagnitude(std::span<const float> weights, float* magnitude) {
+  *magnitude = 0;
+  for (const float w : weights) {
+    if (w == 0) continue;
+    if (*magnitude == 0) *magnitude = std::fabs(w);
+    if (std::fabs(w) != *magnitude) return false;
+  }
+  return true;
+}
+
+// Scales [rows, ceil(cols / group)] of ternary values; false where a group has several magnitudes
+// (*bad_row: where).
+bool ReadScales(MatView<const float> weights, size_t group, std::vector<float>* scales,
+                size_t* bad_row) {
+  scales->clear();
+  for (size_t r = 0; r < weights.rows; ++r) {
+    for (size_t c = 0; c < weights.cols; c += group) {
+      const size_t count = std::min(group, weights.cols - c);
+      scales->push_back(0);
+      if (OneMagnitude(weights.RowSpan(r).subspan(c, count), &scales->back())) continue;
+      *bad_row = r;
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+HfWeights::HfWeights(const std::string& dir)
+    : dir_(dir), config_(ReadHfConfig(dir)), checkpoint_(dir) {
+  // Llamas with sub-norms do not say so in config.json.
+  const auto has = [&](const char* name) {
+    return checkpoint_.Find(LayerPrefix(0) + name) != nullptr;
+  };
+  ModelConfig& c = config_.model;
+  old_names_ = has("self_attn.inner_attn_ln.weight") || has("mlp.ffn_layernorm.weight");
+  c.attn_sub_norm |= old_names_ || has("self_attn.attn_sub_norm.weight");
+  c.ffn_sub_norm |= old_names_ || has("mlp.ffn_sub_norm.weight");
+}
+
+AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {
+  const std::string name = which == Table::kInput ? "model.embed_tokens.weight" : "lm_head.weight";
+  const size_t rows = static_cast<size_t>(config().vocab_size);
+  const size_t cols = static_cast<size_t>(config().hidden_size);
+  const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
+  AlignedBuffer<BFloat16> table(rows * cols);
+  AlignedBuffer<float> row(cols);
+  for (size_t first = 0; first < table.size(); first += cols) {
+    ReadFloats(tensor, row.span(), first);
+    for (size_t i = 0; i < cols; ++i) table[first + i] = BFloat16::FromFloat(row[i]);
+  }
+  return table;
+}
+
+std::string HfWeights::GainName(Gain gain, int32_t layer) const {
+  const std::string at = LayerPrefix(layer);
+  switch (gain) {
+    case Gain::kInput:
+      return at + "input_layernorm.weight";
+    case Gain::kAttnSub:
+      return at +
+             (old_names_ ? "self_attn.inner_attn_ln.weight" : "self_attn.attn_sub_norm.weight");
+    case Gain::kQuery:
+      return at + "self_attn.q_norm.weight";
+    case Gain::kKey:
+      return at + "self_attn.k_norm.weight";
+    case Gain::kPostAttention:
+      return at + "post_attention_layernorm.weight";
+    case Gain::kFfnSub:
+      return at + (old_names_ ? "mlp.ffn_layernorm.weight" : "mlp.ffn_sub_norm.weight");
+    case Gain::kFinal:
+      break;
+  }
+  return "model.norm.weight";
+}
+
+AlignedBuffer<float> HfWeights::LoadGain(Gain which, int32_t layer, size_t size) {
+  AlignedBuffer<float> gain(size);
+  ReadFloats(checkpoint_.Get(GainName(which, layer), std::array{size}), gain.span());
+  return gain;
+}
+
+TernaryMatrix HfWeights::LoadLinear(Linear linear, int32_t layer, size_t rows, size_t cols) {
+  const std::string name = LayerPrefix(layer) + LinearName(linear);
+  switch (config_.linears) {
+    case HfLinears::kPacked:
+      return Packed(name, rows, cols);
+    case HfLinears::kMasters:
+      return Master(name, rows, cols);
+    case HfLinears::kUnpacked:
+      break;
+  }
+  return Unpacked(name, rows, cols);
+}
+
+TernaryMatrix HfWeights::Packed(const std::string& name, size_t rows, size_t cols) const {
+  if (const SafetensorsTensor* any = checkpoint_.Find(name); any != nullptr && any->dtype != "U8") {
+    throw BadFile({any->path, "tensor " + name, "dtype U8 (packed ternary)", any->dtype,
+                   "set quantization_mode to online in config.json if these are master weights"});
+  }
+  if (rows % kCodesPerByte != 0) {
+    throw Unsupported("tensor " + name + ": expected rows in fours, got " + std::to_string(rows) +
+                      "; export the model unpacked");
+  }
+  const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows / kCodesPerByte, cols});
+  TernaryMatrix matrix;
+  size_t bad = 0;
+  if (!PackFromHuggingFace(reinterpret_cast<const uint8_t*>(tensor.data.data()), rows, cols,
+                           Scale(name + "_scale"), &matrix, &bad)) {
+    throw BadFile({tensor.path, "tensor " + name + ", byte " + std::to_string(bad),
+                   "codes 0, 1 and 2", "code 3", kFetchAgain});
+  }
+  return matrix;
+}
+
+float HfWeights::Scale(const std::string& name) const {
+  const bool scalar = checkpoint_.Find(name) != nullptr && checkpoint_.Find(name)->shape.empty();
+  const std::array<size_t, 1> one = {1};
+  const SafetensorsTensor& tensor =
+      checkpoint_.Get(name, scalar ? std::span<const size_t>() : std::span<const size_t>(one));
+  float stored = 0;
+  ReadFloats(tensor, {&stored, 1});
+  const float scale = config_.weight_scale_multiplies ? stored : 1.0f / stored;
+  if (!(scale > 0) || !std::isfinite(scale)) {
+    throw BadFile(
+        {tensor.path, "tensor " + name, "a positive scale", std::to_string(stored), kFetchAgain});
+  }
+  return scale;
+}
+
+TernaryMatrix HfWeights::Master(const std::string& name, size_t rows, size_t cols) const {
+  const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
+  AlignedBuffer<float> weights(rows * cols);
+  ReadFloats(tensor, weights.span());
+  AlignedBuffer<int8_t> codes(rows * cols);
+  const float scale = TernarizeAbsMean(weights.View(rows, cols), codes.View(rows, cols));
+  return PackTernary(codes.View(rows, cols), scale);
+}
+
+TernaryMatrix HfWeights::Unpacked(const std::string& name, size_t rows, size_t cols) const {
+  const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
+  AlignedBuffer<float> weights(rows * cols);
+  ReadFloats(tensor, weights.span());
+  std::vector<float> scales;
+  size_t group = cols, bad_row = 0;
+  if (!ReadScales(weights.View(rows, cols), group, &scales, &bad_row)) {
+    group = std::min(kUnpackedGroup, cols);
+    if (!ReadScales(weights.View(rows, cols), group, &scales, &bad_row)) {
+      throw Unsupported(tensor.path + ": tensor " + name + ", row " + std::to_string(bad_row) +
+                        ": expected -scale, 0 and scale, one scale per row or per " +
+                        std::to_string(kUnpackedGroup) +
+                        " weights, got other values; tern runs ternary models only");
+    }
+  }
+  AlignedBuffer<int8_t> codes(rows * cols);
+  for (size_t i = 0; i < codes.size(); ++i)
+    codes[i] = static_cast<int8_t>((weights[i] > 0) - (weights[i] < 0));
+  return PackTernaryGroups(codes.View(rows, cols), {scales.data(), rows, scales.size() / rows},
+                           group);
+}
+
+}  // namespace tern
