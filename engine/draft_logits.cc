@@ -33,7 +33,7 @@ size_t ShortlistSize(const Model& model) {
     }
   }
   const size_t d = static_cast<size_t>(model.config.hidden_size);
-  return std::max(weights / (32 * d), size_t{1024});
+  return std::max(weights / (64 * d), size_t{256});
 }
 
 DraftLogits::DraftLogits(const Model& model, std::shared_ptr<const MedusaHeads> heads)

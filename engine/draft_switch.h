@@ -2,54 +2,57 @@
 #ifndef TERN_ENGINE_DRAFT_SWITCH_H_
 #define TERN_ENGINE_DRAFT_SWITCH_H_
 
-#include <array>
 #include <cstdint>
 
 #include "engine/recent_median.h"
 
 namespace tern {
 
-// Compares the tokens per second of steps that drafted with those of plain steps, both measured in
-// this process. Single steps are noisy (another program, a page fault), so plain steps count by the
-// median of the latest, drafting steps by sums over windows, no step more than kInterrupted
-// medians, and a window decides only by a clear margin. Fed with durations, it reads no clock
-// itself: tests replay any machine.
+// Compares what steps that drafted emitted with what plain decoding would have emitted in their
+// time, both measured in this process. Single steps are noisy, in tokens (a draft is accepted or
+// not) and in time (another program, a page fault): plain steps count by the median of the latest,
+// no drafting step counts more than kInterrupted medians, and the mean gain decides once it differs
+// from zero by more than two standard errors. Fed with
+// durations, it reads no clock itself: tests replay any machine.
 class DraftSwitch {
  public:
   // A new text, which may be easier or harder to draft: on again. What plain steps cost here is
   // kept.
   void BeginText();
   // Whether the next step should draft. Call once before each step.
-  bool ShouldDraft();
-  // Reports that step. `seconds` includes the drafting; `drafted` is false for a step that verified
-  // nothing (nothing was proposed, or ShouldDraft was false); `tokens` >= 1 is what it emitted.
+  bool ShouldDraft() const;
+  // Reports that step. `seconds` includes the drafting; `drafted` is false for a step that neither
+  // verified anything nor ran a costly drafter; `tokens` >= 1 is what it emitted.
   void Report(bool drafted, int32_t tokens, double seconds);
 
   bool on() const { return on_; }
   double plain_tokens_per_second() const;  // 0 before the first
-  // Of the latest window of drafting steps; 0 before the first.
-  double draft_tokens_per_second() const { return draft_speed_; }
+  // Of the latest drafting steps while it was on; 0 before the first.
+  double draft_tokens_per_second() const;
 
   static constexpr size_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
   static constexpr int32_t kPlainInterval = 64;  // while on, one step in this many is plain
-  static constexpr int32_t kProbeInterval =
-      64;  // while off, one step in this many drafts: under 2%
-  // Drafting steps that decide. Accepted tokens vary by as many as there are, step by step: of so
-  // many steps, the mean still varies by a tenth.
-  static constexpr int32_t kWindow = 32;
-  static constexpr double kInterrupted = 2.0;  // medians of a window
-  static constexpr double kMargin = 0.03;      // of speed, for a change of state
+  // While off, this many in a row of so many steps draft: under 2%.
+  static constexpr int32_t kProbes = 4, kProbeInterval = 256;
+  static constexpr int64_t kLeast = 24, kLeastProbes = 8;  // drafting steps before a decision
+  static constexpr int64_t kMemory = 1024;                 // drafting steps that the mean is over
+  static constexpr double kInterrupted = 3.0;              // medians of drafting steps
 
  private:
-  void Decide();
+  // Gains of drafting steps, in plain steps: tokens emitted less time taken.
+  struct Gains {
+    int64_t count = 0;
+    double mean = 0.0, variance = 0.0, tokens = 0.0;  // means over the latest kMemory
+    void Add(double gain, int32_t emitted);
+    double StandardError() const;
+  };
 
   bool on_ = true;
   int64_t steps_since_plain_ = kPlainInterval;
-  int64_t steps_since_probe_ = 0;
-  RecentMedian plain_seconds_;
-  std::array<double, kWindow> draft_seconds_{};
-  int32_t draft_steps_ = 0, draft_tokens_ = 0;  // of the current window
-  double draft_speed_ = 0.0;
+  int64_t steps_off_ = 0;
+  RecentMedian plain_seconds_, draft_seconds_;
+  Gains gains_;   // since the text began or drafting was turned on
+  Gains probes_;  // since it was turned off
 };
 
 }  // namespace tern

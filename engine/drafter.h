@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/batch.h"
+#include "engine/step_cost.h"
 #include "engine/token_tree.h"
 
 namespace tern {
@@ -17,9 +18,15 @@ struct DraftContext {
   // [d] post-final-norm output of the last committed row, the one whose logits gave the root; empty
   // where it is not known. Draft head k predicts the token k places behind the root from it.
   std::span<const float> hidden;
-  int32_t max_depth = 0;  // deepest node that can still be accepted, >= 1
+  int32_t max_depth = 0;        // deepest node that can still be accepted, >= 1
+  int32_t max_rows = kMaxRows;  // of the verification, the root included
+  // What rows cost where the planner goes by it; null: every node is welcome.
+  const StepCost* cost = nullptr;
+
   // A node with a lower score is not worth a row: proposing it is work for nothing.
-  float min_score = 0.0f;
+  float MinScore() const {
+    return cost == nullptr ? 0.0f : static_cast<float>(cost->LeastPerRow(max_rows));
+  }
 };
 
 // One sequence at a time; not thread-safe.

@@ -2,23 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <utility>
 
 #include "engine/error.h"
 #include "kernels/check.h"
 #include "kernels/parallel.h"
-#include "kernels/sum_exp.h"
-#include "kernels/top_k.h"
-#include "kernels/vector_math.h"
 
 namespace tern {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Nodes that all drafters together may propose for one step.
-constexpr int32_t kMaxProposed = 512;
 constexpr int32_t kBlock = 64;  // positions of a cache block
 
 // What a further row of a product adds to the cost of one row: from a core's cache nearly as much;
@@ -109,16 +103,10 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       workspace_(model.config, std::max(max_rows_, max_chunk_), max_rows_, max_context_),
       sequence_(cache_.AddSequence()),
       scratch_(model.config.vocab_size),
-      ngram_(max_context_),
-      extra_drafters_(std::move(drafters)),
-      custom_planner_(std::move(planner)),
-      best_first_(kMaxProposed),
-      static_tree_(max_rows_),
-      row_cost_(RowShare(model.OutputEmbedding())),
+      drafting_(max_context_, max_rows_, static_cast<double>(RowShare(model.OutputEmbedding())),
+                std::move(drafters), std::move(planner)),
       fixed_threads_(limits.fixed_threads || ModelBytes(model.config) > kSmallModel),
       threads_(ThreadCount(), fixed_threads_),
-      proposed_(kMaxProposed),
-      kept_(max_rows_),
       row_tokens_(static_cast<size_t>(max_rows_)),
       row_parents_(static_cast<size_t>(max_rows_)),
       logits_at_(static_cast<size_t>(max_rows_)),
@@ -134,7 +122,6 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
   logit_rows_.reserve(static_cast<size_t>(max_rows_));
   path_.reserve(static_cast<size_t>(max_rows_));
   tokens_.reserve(static_cast<size_t>(max_context_));
-  drafters_.reserve(extra_drafters_.size() + 1);
 }
 
 GenerationResult Generator::Generate(std::span<const TokenId> prompt,
@@ -216,38 +203,7 @@ void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& 
   cache_.DropPending(sequence_);
   cache_.Truncate(sequence_, 0);
   if (ThreadCount() != threads_.most()) threads_ = ThreadChoice(ThreadCount(), fixed_threads_);
-  ChooseDraft();
-}
-
-void Generator::ChooseDraft() {
-  drafters_.clear();
-  may_switch_off_ = false;
-  Timings& timings = result_.timings;
-  if (options_.draft == DraftMode::kOff) return;
-  if (options_.max_rows == 1) {
-    timings.draft_reason = "max_rows is 1";
-    return;
-  }
-  if (options_.draft != DraftMode::kNgram) {
-    for (const auto& drafter : extra_drafters_) drafters_.push_back(drafter.get());
-  }
-  drafters_.push_back(&ngram_);
-  for (Drafter* drafter : drafters_) drafter->Reset();
-  timings.draft_mode = ToString(options_.draft);
-  planner_ = &best_first_;
-  if (options_.draft == DraftMode::kNgram) return;
-  if (options_.draft == DraftMode::kAuto)
-    timings.draft_mode = extra_drafters_.empty() ? "ngram" : "tree";
-  if (custom_planner_) {
-    planner_ = custom_planner_.get();
-  } else if (options_.draft == DraftMode::kTree) {
-    planner_ = &static_tree_;
-  } else if (options_.draft == DraftMode::kChain) {
-    planner_ = &chain_;
-  } else {
-    may_switch_off_ = true;
-    switch_.BeginText();
-  }
+  drafting_.Begin(options_);
 }
 
 void Generator::Prefill(const StepCallback& on_step) {
@@ -278,100 +234,53 @@ void Generator::Prefill(const StepCallback& on_step) {
 void Generator::Step() {
   const Clock::time_point start = Clock::now();
   const size_t before = tokens_.size();
-  ProposeDraft();
+  const DraftTree& draft = Propose();
   SetThreadCount(threads_.Next());  // also for logits that Accept asks for
   const Clock::time_point verify_start = Clock::now();
   result_.timings.draft_seconds += std::chrono::duration<double>(verify_start - start).count();
-  const ForwardResult verified = Verify();
+  const ForwardResult verified = Verify(draft);
   const double seconds = SecondsSince(verify_start);
-  threads_.Report(seconds / (1.0 + row_cost_.share() * kept_.size()));
-  row_cost_.Report(kept_.size() + 1, seconds);
-  Accept(verified);
+  threads_.Report(seconds / drafting_.cost().Relative(draft.size() + 1));
+  Accept(draft, verified);
   const int32_t emitted = static_cast<int32_t>(tokens_.size() - before);
-  Timings& timings = result_.timings;
-  ++timings.steps;
-  if (kept_.size() > 0) {
-    ++timings.verify_steps;
-    timings.drafted += kept_.size();
-    timings.accepted += emitted - 1;
-    for (int32_t i = 0; i < emitted - 1; ++i) ++timings.accepted_at_depth[static_cast<size_t>(i)];
-  }
-  if (may_switch_off_) {
-    switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, SecondsSince(start));
-  }
+  Count(draft, emitted);
+  drafting_.Report(seconds, emitted, SecondsSince(start));
 }
 
-// Fills kept_ with the tree to verify under the root, the last of tokens_.
-void Generator::ProposeDraft() {
-  kept_.Clear();
-  ran_drafters_ = false;
-  if (drafters_.empty()) return;
-  if (may_switch_off_ && !switch_.ShouldDraft()) return;
+void Generator::Count(const DraftTree& draft, int32_t emitted) {
+  Timings& timings = result_.timings;
+  ++timings.steps;
+  if (draft.size() == 0) return;
+  ++timings.verify_steps;
+  timings.drafted += draft.size();
+  timings.accepted += emitted - 1;
+  for (int32_t i = 0; i < emitted - 1; ++i) ++timings.accepted_at_depth[static_cast<size_t>(i)];
+}
+
+// The tree to verify under the root, the last of tokens_.
+const DraftTree& Generator::Propose() {
   // The step emits one token more than it accepts.
   const size_t left = std::min(static_cast<size_t>(options_.max_tokens) - result_.token_ids.size(),
                                static_cast<size_t>(max_context_) - tokens_.size());
-  const int32_t max_depth = static_cast<int32_t>(left) - 1;
-  if (max_depth < 1) return;
   // Every row takes a slot behind the committed tokens.
   const int32_t rows = std::min(options_.max_rows, max_context_ - cache_.Length(sequence_));
-  proposed_.Clear();
-  const double row_cost = row_cost_.share();
-  best_first_.SetRowCost(row_cost);
-  // That planner keeps no node that scores less than a row costs; the others go by shape.
-  const float min_score = planner_ == &best_first_ ? static_cast<float>(row_cost) : 0.0f;
-  const DraftContext context{tokens_, hidden_, max_depth, min_score};
-  if (may_switch_off_ && drafters_.size() > 1) {
-    ProposeBeside(context, rows);
-  } else {
-    for (Drafter* drafter : drafters_) drafter->Propose(context, proposed_);
-    planner_->Plan(proposed_, rows, kept_);
-  }
-  TERN_CHECK(kept_.size() < rows) << kept_.size() + 1 << " rows planned, expected at most " << rows;
-  for (const DraftNode& node : kept_.nodes()) {
-    TERN_CHECK(node.depth <= max_depth) << "node at depth " << node.depth << " of " << max_depth;
-  }
+  return drafting_.Propose(tokens_, hidden_, static_cast<int32_t>(left) - 1, rows);
 }
 
-// Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
-double Generator::ExpectedGain() const {
-  double gain = -row_cost_.share() * kept_.size();
-  for (const DraftNode& node : kept_.nodes()) gain += static_cast<double>(node.score);
-  return gain;
-}
-
-// The look-up is nearly free and always proposes; the other drafters do where they are likely to
-// gain more than they cost.
-void Generator::ProposeBeside(const DraftContext& context, int32_t rows) {
-  ngram_.Propose(context, proposed_);
-  planner_->Plan(proposed_, rows, kept_);
-  const double one_row = row_cost_.one_row_seconds();
-  if (one_row <= 0.0) return;
-  const float largest = root_logits_[static_cast<size_t>(ArgMax(root_logits_))];
-  const float confidence = Exp(root_logits_[static_cast<size_t>(tokens_.back())] - largest) /
-                           SumExpMinus(root_logits_, largest);
-  if (!gate_.ShouldDraft(confidence)) return;
-  ran_drafters_ = true;
-  const double before = ExpectedGain();
-  const Clock::time_point start = Clock::now();
-  for (const auto& drafter : extra_drafters_) drafter->Propose(context, proposed_);
-  planner_->Plan(proposed_, rows, kept_);
-  gate_.Report(confidence, ExpectedGain() - before - SecondsSince(start) / one_row);
-}
-
-ForwardResult Generator::Verify() {
+ForwardResult Generator::Verify(const DraftTree& draft) {
   row_tokens_[0] = tokens_.back();
   row_parents_[0] = -1;
   logit_rows_.assign(1, 0);
   logits_at_[0] = 0;
-  for (int32_t i = 0; i < kept_.size(); ++i) {
+  for (int32_t i = 0; i < draft.size(); ++i) {
     const size_t row = static_cast<size_t>(i) + 1;
-    row_tokens_[row] = kept_[i].token;
-    row_parents_[row] = kept_[i].parent + 1;  // row 0 is the root
-    const bool likely = kept_[i].score >= logits_threshold_;
+    row_tokens_[row] = draft[i].token;
+    row_parents_[row] = draft[i].parent + 1;  // row 0 is the root
+    const bool likely = draft[i].score >= logits_threshold_;
     logits_at_[row] = likely ? static_cast<int32_t>(logit_rows_.size()) : -1;
     if (likely) logit_rows_.push_back(i + 1);
   }
-  const size_t rows = static_cast<size_t>(kept_.size()) + 1;
+  const size_t rows = static_cast<size_t>(draft.size()) + 1;
   Batch batch;
   batch.tokens = std::span<const TokenId>(row_tokens_).first(rows);
   batch.parents = std::span<const int32_t>(row_parents_).first(rows);
@@ -388,7 +297,7 @@ std::span<const float> Generator::LogitsOf(int32_t row, const ForwardResult& ver
 
 // Walks down from the root while a child carries exactly the token sampled at its parent's row: the
 // token plain decoding would have sampled there, since row and history are the same.
-void Generator::Accept(const ForwardResult& verified) {
+void Generator::Accept(const DraftTree& draft, const ForwardResult& verified) {
   path_.clear();
   int32_t node = -1;
   while (true) {
@@ -396,7 +305,7 @@ void Generator::Accept(const ForwardResult& verified) {
     path_.push_back(row);
     const TokenId token = Emit(LogitsOf(row, verified));
     if (finish_) break;
-    const int32_t child = kept_.Find(node, token);
+    const int32_t child = draft.Find(node, token);
     if (child < 0) break;
     node = child;
   }
@@ -421,7 +330,6 @@ TokenId Generator::Emit(std::span<const float> logits) {
     result_.logprobs.push_back(Logprobs(logits, token, top, scratch_).logprob);
   }
   finish_ = Append(token);
-  root_logits_ = logits;
   return token;
 }
 
@@ -449,12 +357,7 @@ void Generator::FinishTimings() {
   timings.prompt_tokens = static_cast<int32_t>(prompt_size_);
   timings.decode_tokens = std::max(static_cast<int32_t>(result_.token_ids.size()) - 1, 0);
   timings.threads = threads_.chosen();
-  if (!may_switch_off_ || switch_.on()) return;
-  timings.draft_mode = "off";
-  char reason[160];
-  std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
-                switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
-  timings.draft_reason = reason;
+  drafting_.Describe(timings);
 }
 
 bool Generator::IsEos(TokenId token) const {

@@ -13,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include "engine/draft_gate.h"
-#include "engine/draft_switch.h"
+#include "engine/draft_control.h"
 #include "engine/drafter.h"
 #include "engine/generation_options.h"
 #include "engine/kv_cache.h"
 #include "engine/model.h"
-#include "engine/ngram_drafter.h"
 #include "engine/planner.h"
-#include "engine/row_cost.h"
 #include "engine/sampler.h"
 #include "engine/stats.h"
 #include "engine/text_stream.h"
@@ -117,18 +114,16 @@ class Generator {
  private:
   void Begin(std::span<const TokenId> prompt, const GenerationOptions& options);
   void CheckPrompt(std::span<const TokenId> prompt) const;
-  void ChooseDraft();
   void Prefill(const StepCallback& on_step);
   void Step();
-  void ProposeDraft();
-  void ProposeBeside(const DraftContext& context, int32_t rows);
-  double ExpectedGain() const;
-  ForwardResult Verify();
+  const DraftTree& Propose();
+  ForwardResult Verify(const DraftTree& draft);
   std::span<const float> LogitsOf(int32_t row, const ForwardResult& verified);
-  void Accept(const ForwardResult& verified);
+  void Accept(const DraftTree& draft, const ForwardResult& verified);
   TokenId Emit(std::span<const float> logits);
   std::optional<FinishReason> Append(TokenId token);
   void Report(const StepCallback& on_step);
+  void Count(const DraftTree& draft, int32_t emitted);
   void FinishTimings();
   bool IsEos(TokenId token) const;
 
@@ -145,24 +140,11 @@ class Generator {
   TextStream text_;
   TokenCounts counts_;  // sized on the first request with penalties
 
-  NgramDrafter ngram_;
-  std::vector<std::unique_ptr<Drafter>> extra_drafters_;
-  std::unique_ptr<Planner> custom_planner_;
-  BestFirstPlanner best_first_;
-  ChainPlanner chain_;
-  StaticTreePlanner static_tree_;
-  DraftSwitch switch_;
-  DraftGate gate_;             // of extra_drafters_ in mode auto
-  bool ran_drafters_ = false;  // extra_drafters_, in this step
-  RowCost row_cost_;
+  DraftControl drafting_;
   bool fixed_threads_;
   ThreadChoice threads_;
-  std::vector<Drafter*> drafters_;  // of the current request; empty = plain decoding
-  Planner* planner_ = nullptr;
-  bool may_switch_off_ = false;
-  DraftTree proposed_, kept_;
 
-  // Rows of the next verification: the root and kept_.
+  // Rows of the next verification: the root and the drafted nodes.
   std::vector<TokenId> row_tokens_;          // [max_rows]
   std::vector<int32_t> row_parents_, path_;  // [max_rows]
   std::vector<int32_t> logit_rows_;          // [<= max_rows] whose logits the pass computes
@@ -174,8 +156,7 @@ class Generator {
   GenerationOptions options_;
   std::vector<TokenId> tokens_;  // prompt and text; all but the last are committed to the cache
   size_t prompt_size_ = 0;
-  std::span<const float> root_logits_;  // that gave the last token, in the workspace
-  std::span<const float> hidden_;       // of the last committed row, in the workspace
+  std::span<const float> hidden_;  // of the last committed row, in the workspace
   std::optional<FinishReason> finish_;
   GenerationResult result_;
   HiddenSink hidden_sink_;

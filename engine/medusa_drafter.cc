@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
@@ -34,21 +35,39 @@ void MedusaDrafter::Choose(std::span<const float> logits, std::span<Choice> choi
   }
 }
 
-// Fills choices_ of the first heads, `count` at most; returns how many. Deeper heads are left out
-// where even the likeliest path to them scores too little.
-int32_t MedusaDrafter::EvaluateHeads(std::span<const float> hidden, int32_t count) {
-  int32_t done = 0;
-  // False for NaN: heads whose products overflow draft nothing.
-  for (float best_path = 1.0f; done < count && best_path >= min_score_;) {
-    const int32_t more = std::min(kHeadsAtOnce, count - done);
-    const MatView<const float> logits = logits_.Evaluate(hidden, done, more);
-    for (size_t i = 0; i < logits.rows; ++i, ++done) {
-      const std::span<Choice> choices =
-          std::span(choices_).subspan(static_cast<size_t>(done) * top_, top_);
-      Choose(logits.RowSpan(i), choices);
-      best_path *= choices[0].probability;
-    }
+// Whether a node deeper than `depth` can make the step faster, in tokens per unit of time, than the
+// best chain down to `depth` does: no such node is likelier than the best one at `depth`.
+bool MedusaDrafter::DeeperMayPay(const DraftContext& context, int32_t depth) const {
+  float path = 1.0f;
+  double tokens = 1.0, best = 1.0, bound = 0.0;
+  for (int32_t m = 2; m <= context.max_rows; ++m) {
+    const bool known = m - 1 <= depth;
+    if (known) path *= At(m - 1, 0).probability;
+    if (!(path >= min_score_)) return false;  // also NaN: heads whose products overflow
+    if (context.cost == nullptr) continue;
+    tokens += path;
+    double& speed = known ? best : bound;
+    speed = std::max(speed, tokens / context.cost->Relative(m));
   }
+  return context.cost == nullptr || bound > best * (1.0 + kLeastGain);
+}
+
+// Fills choices_ of the first heads, `count` at most; returns how many.
+int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count) {
+  int32_t done = 0, useful = 1;
+  int32_t more = context.cost == nullptr
+                     ? count
+                     : std::clamp(static_cast<int32_t>(std::lround(useful_heads_)), 1, count);
+  while (more > 0) {
+    const MatView<const float> logits = logits_.Evaluate(context.hidden, done, more);
+    for (size_t i = 0; i < logits.rows; ++i, ++done) {
+      Choose(logits.RowSpan(i),
+             std::span(choices_).subspan(static_cast<size_t>(done) * top_, top_));
+    }
+    while (useful < done && DeeperMayPay(context, useful)) ++useful;
+    more = useful == done && done < count && DeeperMayPay(context, done) ? 1 : 0;
+  }
+  useful_heads_ += (useful - useful_heads_) / 16;
   return done;
 }
 
@@ -80,8 +99,8 @@ void MedusaDrafter::Grow(int32_t depth, DraftTree& tree) {
 void MedusaDrafter::Propose(const DraftContext& context, DraftTree& tree) {
   const int32_t depth = std::min(context.max_depth, heads_);
   if (depth < 1 || context.hidden.empty()) return;
-  min_score_ = std::max(kMinScore, context.min_score);
-  const int32_t evaluated = EvaluateHeads(context.hidden, depth);
+  min_score_ = std::max(kMinScore, context.MinScore());
+  const int32_t evaluated = EvaluateHeads(context, depth);
   if (evaluated > 0) Grow(evaluated, tree);
 }
 

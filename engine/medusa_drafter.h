@@ -12,9 +12,10 @@
 
 namespace tern {
 
-// A step evaluates heads, kHeadsAtOnce at a time, as long as a node of the next depth can still be
-// worth its row. A node at depth k is a token among the most probable of head k; its score is the
-// product of the heads' probabilities along its path.
+// A step evaluates as many heads as were worth it lately, in one product, then one by one as long
+// as a node of the next depth can raise the tokens per unit of time. A node at depth k is a token
+// among the most probable of head k; its score is the product of the heads' probabilities along its
+// path.
 class MedusaDrafter : public Drafter {
  public:
   static constexpr int32_t kTop = 8;  // tokens taken from each head
@@ -22,7 +23,8 @@ class MedusaDrafter : public Drafter {
   // bring.
   static constexpr float kMinScore = 0.01f;
 
-  static constexpr int32_t kHeadsAtOnce = 2;
+  // What a head must be able to add to the speed of a step, as a share of it, to be evaluated.
+  static constexpr double kLeastGain = 0.03;
 
   // Proposes up to `max_nodes` nodes, the likeliest ones.
   MedusaDrafter(const Model& model, std::shared_ptr<const MedusaHeads> heads, int32_t max_nodes);
@@ -40,7 +42,8 @@ class MedusaDrafter : public Drafter {
     float probability;
   };
 
-  int32_t EvaluateHeads(std::span<const float> hidden, int32_t count);
+  int32_t EvaluateHeads(const DraftContext& context, int32_t count);
+  bool DeeperMayPay(const DraftContext& context, int32_t depth) const;
   void Choose(std::span<const float> logits, std::span<Choice> choices) const;
   void Grow(int32_t depth, DraftTree& tree);
   const Choice& At(int32_t depth, int32_t rank) const {
@@ -52,6 +55,7 @@ class MedusaDrafter : public Drafter {
   DraftLogits logits_;
   size_t top_;
   float min_score_ = kMinScore;  // of this step
+  double useful_heads_ = 1.0;    // mean of the latest steps
   std::vector<Choice> choices_;  // [K, top]
   std::vector<Candidate> open_;  // nodes that could be added next
 };

@@ -25,7 +25,7 @@ int32_t ChildOfRank(const DraftTree& tree, int32_t parent, int32_t rank) {
 
 }  // namespace
 
-BestFirstPlanner::BestFirstPlanner(int32_t capacity) {
+BestFirstPlanner::BestFirstPlanner(int32_t capacity, const StepCost& cost) : cost_(cost) {
   order_.reserve(static_cast<size_t>(capacity));
   placed_.reserve(static_cast<size_t>(capacity));
 }
@@ -39,18 +39,30 @@ void BestFirstPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTr
   std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) {
     return proposed[a].score != proposed[b].score ? proposed[a].score > proposed[b].score : a < b;
   });
+  const int32_t most = std::min(proposed.size(), std::max(max_rows - 1, 0));
+  const int32_t count = BestCount(proposed, most);
   placed_.assign(order_.size(), -1);
-  const size_t count = std::min(order_.size(), static_cast<size_t>(std::max(max_rows - 1, 0)));
-  double tokens = 1.0, cost = 1.0;  // expected, of a step with the nodes kept so far
-  for (size_t i = 0; i < count; ++i) {
-    const DraftNode& node = proposed[order_[i]];
-    // As much speed as without it, or more: scores fall, so no later node would do better.
-    if (node.score * cost < row_cost_ * tokens) return;
-    tokens += node.score;
-    cost += row_cost_;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t at = order_[static_cast<size_t>(i)];
+    const DraftNode& node = proposed[at];
     const int32_t parent = node.parent < 0 ? -1 : placed_[static_cast<size_t>(node.parent)];
-    placed_[static_cast<size_t>(order_[i])] = kept.Add(parent, node.token, node.score);
+    placed_[static_cast<size_t>(at)] = kept.Add(parent, node.token, node.score);
   }
+}
+
+// How many of the first `most` nodes in order_ to keep. c(rows) may rise in steps, so one node more
+// may pay where one alone does not.
+int32_t BestFirstPlanner::BestCount(const DraftTree& proposed, int32_t most) const {
+  int32_t best = 0;
+  double best_speed = 1.0, tokens = 1.0;  // a step of one row emits one token
+  for (int32_t count = 1; count <= most; ++count) {
+    tokens += proposed[order_[static_cast<size_t>(count - 1)]].score;
+    const double speed = tokens / cost_.Relative(count + 1);
+    if (speed < best_speed) continue;
+    best = count;
+    best_speed = speed;
+  }
+  return best;
 }
 
 void ChainPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/step_cost.h"
 #include "engine/token_tree.h"
 
 namespace tern {
@@ -17,16 +18,17 @@ class Planner {
   virtual void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) = 0;
 };
 
-// The nodes with the best scores, as long as each raises the tokens expected per unit of time.
+// The nodes with the best scores, as many as give the most tokens expected per unit of time.
 class BestFirstPlanner : public Planner {
  public:
-  explicit BestFirstPlanner(int32_t capacity);
-  // Cost of a further row as a share of a step of one row; 0 (the default) keeps all that fit.
-  void SetRowCost(double share) { row_cost_ = share; }
+  // `cost` outlives the planner.
+  BestFirstPlanner(int32_t capacity, const StepCost& cost);
   void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) override;
 
  private:
-  double row_cost_ = 0.0;
+  int32_t BestCount(const DraftTree& proposed, int32_t most) const;
+
+  const StepCost& cost_;
   std::vector<int32_t> order_, placed_;  // [capacity]
 };
 

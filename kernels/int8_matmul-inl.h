@@ -11,6 +11,8 @@
 #define TERN_KERNELS_INT8_MATMUL_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include <cstdint>
 #include <cstring>
 
@@ -132,7 +134,12 @@ HWY_INLINE void DotInt8Strips(const uint8_t* const (&strips)[kStrips], size_t bl
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) dots[r][s] = hn::Zero(Int8DotTag());
   }
-  for (size_t b = 0; b < blocks; ++b) DotInt8Block(strips, b, codes, stride, dots);
+  for (size_t b = 0; b < blocks; ++b) {
+#pragma GCC unroll 8
+    for (size_t s = 0; s < kStrips; ++s)
+      hwy::Prefetch(strips[s] + (b + kStrips * blocks) * kInt8LineBytes);
+    DotInt8Block(strips, b, codes, stride, dots);
+  }
 }
 
 // dots -> y: lanes of one strip, of which the first `count` are outputs. `scales` has all lanes.

@@ -131,22 +131,38 @@ TEST_F(DraftLogitsTest, DraftsOfAShortlistHoldOnlyItsTokens) {
 }
 
 TEST_F(DraftLogitsTest, DraftsOnlyWhatCanBeWorthARow) {
-  const auto propose = [&](float min_score) {
+  const auto propose = [&](const StepCost* cost) {
     MedusaDrafter drafter(model_, Heads({200, 3, 77}), 60);
     DraftTree tree(64);
     const TokenId root = 4;
-    drafter.Propose({{&root, 1}, hidden_.span(), 10, min_score}, tree);
+    drafter.Propose({{&root, 1}, hidden_.span(), 10, 64, cost}, tree);
     return tree;
   };
-  const DraftTree all = propose(0.0f);
-  for (const float least : {0.02f, 0.1f, 0.3f, 0.5f, 1.0f}) {
-    const DraftTree some = propose(least);
-    int32_t expected = 0;
-    for (const DraftNode& node : all.nodes()) expected += node.score >= least;
-    ASSERT_EQ(some.size(), expected) << least;
-    for (int32_t i = 0; i < expected; ++i) EXPECT_EQ(some[i].token, all[i].token);
+  const DraftTree all = propose(nullptr);
+  for (const double share : {0.02, 0.1, 0.3, 0.5, 0.9}) {
+    const StepCost cost(share);
+    const DraftTree some = propose(&cost);
+    // Of those worth a row, heads too deep to pay are not asked.
+    int32_t worth = 0;
+    for (const DraftNode& node : all.nodes()) worth += node.score >= static_cast<float>(share);
+    EXPECT_LE(some.size(), worth) << share;
+    const bool first_pays = all[0].score >= static_cast<float>(share);
+    EXPECT_EQ(some.size() > 0, first_pays) << share;
+    for (const DraftNode& node : some.nodes()) EXPECT_GE(node.score, static_cast<float>(share));
   }
-  EXPECT_EQ(propose(2.0f).size(), 0);
+}
+
+TEST_F(DraftLogitsTest, AsksDeeperHeadsWhereRowsAreCheap) {
+  const auto depth = [&](double share) {
+    const StepCost cost(share);
+    MedusaDrafter drafter(model_, Heads({200}), 60);  // one token, of probability 1 at every head
+    DraftTree tree(64);
+    const TokenId root = 4;
+    drafter.Propose({{&root, 1}, hidden_.span(), 10, 8, &cost}, tree);
+    return tree.size();
+  };
+  EXPECT_EQ(depth(0.05), static_cast<int32_t>(kHeads));
+  EXPECT_EQ(depth(0.99), 1);
 }
 
 TEST(Shortlist, RanksByCount) {

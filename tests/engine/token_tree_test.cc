@@ -111,7 +111,8 @@ void ExpectPartOf(const DraftTree& kept, const DraftTree& proposed) {
 }
 
 TEST(Planner, KeepsAPrefixClosedPartWithinTheRows) {
-  BestFirstPlanner best_first(40);
+  const StepCost free(0.0);
+  BestFirstPlanner best_first(40, free);
   ChainPlanner chain;
   StaticTreePlanner fixed(16);
   DraftTree kept(16);
@@ -143,7 +144,8 @@ TEST(Planner, ChoosesByScoreAndShape) {
     for (const DraftNode& node : kept.nodes()) list.push_back(node.token);
     return list;
   };
-  BestFirstPlanner best_first(8);
+  const StepCost free(0.0);
+  BestFirstPlanner best_first(8, free);
   best_first.Plan(proposed, 4, kept);
   EXPECT_EQ(tokens(), (std::vector<TokenId>{2, 1, 3}));
   ChainPlanner chain;

@@ -1,0 +1,129 @@
+#include "engine/draft_control.h"
+
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Nodes that all drafters together may propose for one step.
+constexpr int32_t kMaxProposed = 512;
+
+}  // namespace
+
+DraftControl::DraftControl(int32_t max_context, int32_t max_rows, double row_share,
+                           std::vector<std::unique_ptr<Drafter>> drafters,
+                           std::unique_ptr<Planner> planner)
+    : cost_(row_share),
+      ngram_(max_context),
+      extra_drafters_(std::move(drafters)),
+      custom_planner_(std::move(planner)),
+      best_first_(kMaxProposed, cost_),
+      static_tree_(max_rows),
+      proposed_(kMaxProposed),
+      kept_(max_rows) {
+  drafters_.reserve(extra_drafters_.size() + 1);
+}
+
+void DraftControl::Begin(const GenerationOptions& options) {
+  drafters_.clear();
+  kept_.Clear();
+  mode_ = options.draft;
+  one_row_ = options.max_rows == 1;
+  may_switch_off_ = false;
+  if (mode_ == DraftMode::kOff || one_row_) return;
+  if (mode_ != DraftMode::kNgram) {
+    for (const auto& drafter : extra_drafters_) drafters_.push_back(drafter.get());
+  }
+  drafters_.push_back(&ngram_);
+  for (Drafter* drafter : drafters_) drafter->Reset();
+  planner_ = &best_first_;
+  if (mode_ == DraftMode::kNgram) return;
+  if (custom_planner_) {
+    planner_ = custom_planner_.get();
+  } else if (mode_ == DraftMode::kTree) {
+    planner_ = &static_tree_;
+  } else if (mode_ == DraftMode::kChain) {
+    planner_ = &chain_;
+  } else {
+    may_switch_off_ = true;
+    switch_.BeginText();
+  }
+}
+
+const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
+                                       std::span<const float> hidden, int32_t max_depth,
+                                       int32_t max_rows) {
+  kept_.Clear();
+  ran_drafters_ = false;
+  if (drafters_.empty() || max_depth < 1 || max_rows < 2) return kept_;
+  if (may_switch_off_ && !switch_.ShouldDraft()) return kept_;
+  proposed_.Clear();
+  // The best-first planner goes by what rows cost, the others by shape.
+  const StepCost* const cost = planner_ == &best_first_ ? &cost_ : nullptr;
+  const DraftContext context{tokens, hidden, max_depth, max_rows, cost};
+  if (may_switch_off_ && drafters_.size() > 1) {
+    ProposeBeside(context);
+  } else {
+    for (Drafter* drafter : drafters_) drafter->Propose(context, proposed_);
+    planner_->Plan(proposed_, max_rows, kept_);
+  }
+  TERN_CHECK(kept_.size() < max_rows)
+      << kept_.size() + 1 << " rows planned, expected at most " << max_rows;
+  for (const DraftNode& node : kept_.nodes()) {
+    TERN_CHECK(node.depth <= max_depth) << "node at depth " << node.depth << " of " << max_depth;
+  }
+  return kept_;
+}
+
+// Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
+double DraftControl::ExpectedGain() const {
+  double gain = 1.0 - cost_.Relative(kept_.size() + 1);
+  for (const DraftNode& node : kept_.nodes()) gain += static_cast<double>(node.score);
+  return gain;
+}
+
+// The look-up is nearly free and always proposes; the other drafters do where they are likely to
+// gain more than they cost.
+void DraftControl::ProposeBeside(const DraftContext& context) {
+  ngram_.Propose(context, proposed_);
+  planner_->Plan(proposed_, context.max_rows, kept_);
+  const double one_row = cost_.one_row_seconds();
+  if (one_row <= 0.0 || !gate_.ShouldDraft()) return;
+  ran_drafters_ = true;
+  const double before = ExpectedGain();
+  const Clock::time_point start = Clock::now();
+  for (const auto& drafter : extra_drafters_) drafter->Propose(context, proposed_);
+  planner_->Plan(proposed_, context.max_rows, kept_);
+  const std::chrono::duration<double> seconds = Clock::now() - start;
+  draft_seconds_.Add(seconds.count());
+  gate_.Report(ExpectedGain() - before - draft_seconds_.Median() / one_row);
+}
+
+void DraftControl::Report(double pass_seconds, int32_t emitted, double step_seconds) {
+  cost_.Report(kept_.size() + 1, pass_seconds);
+  if (may_switch_off_) switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
+}
+
+void DraftControl::Describe(Timings& timings) const {
+  timings.draft_mode = ToString(drafters_.empty() ? DraftMode::kOff : mode_);
+  timings.draft_reason.clear();
+  if (drafters_.empty()) {
+    if (mode_ != DraftMode::kOff && one_row_) timings.draft_reason = "max_rows is 1";
+    return;
+  }
+  if (mode_ == DraftMode::kAuto) timings.draft_mode = extra_drafters_.empty() ? "ngram" : "tree";
+  if (!may_switch_off_ || switch_.on()) return;
+  timings.draft_mode = "off";
+  char reason[160];
+  std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
+                switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
+  timings.draft_reason = reason;
+}
+
+}  // namespace tern

@@ -1,0 +1,78 @@
+// What one sequence drafts: which drafters run in a step, which of their nodes are verified, and
+// when drafting is off. Learns from what the steps cost and brought.
+#ifndef TERN_ENGINE_DRAFT_CONTROL_H_
+#define TERN_ENGINE_DRAFT_CONTROL_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/draft_gate.h"
+#include "engine/draft_switch.h"
+#include "engine/drafter.h"
+#include "engine/generation_options.h"
+#include "engine/ngram_drafter.h"
+#include "engine/planner.h"
+#include "engine/recent_median.h"
+#include "engine/stats.h"
+#include "engine/step_cost.h"
+#include "engine/token_tree.h"
+
+namespace tern {
+
+// Begin, then Propose and Report in turns. Not thread-safe. Allocates nothing after the
+// constructor, but for the strings of Describe.
+class DraftControl {
+ public:
+  // For sequences of `max_context` tokens and steps of `max_rows` rows at most. `drafters` propose
+  // beside the built-in n-gram look-up. `planner` replaces the shape and the off switch of modes
+  // auto, tree and chain: it decides alone. `row_share` is StepCost's prior.
+  DraftControl(int32_t max_context, int32_t max_rows, double row_share,
+               std::vector<std::unique_ptr<Drafter>> drafters, std::unique_ptr<Planner> planner);
+  DraftControl(const DraftControl&) = delete;
+  DraftControl& operator=(const DraftControl&) = delete;
+
+  // A new text, drafted as options.draft and options.max_rows say.
+  void Begin(const GenerationOptions& options);
+
+  // The nodes to verify under the root, the last of `tokens`; none: a plain step. `hidden` as in
+  // DraftContext. A path has `max_depth` nodes at most, the step `max_rows` rows, the root
+  // included. The tree lives until the next call.
+  const DraftTree& Propose(std::span<const TokenId> tokens, std::span<const float> hidden,
+                           int32_t max_depth, int32_t max_rows);
+  // What became of them: the pass's seconds, the tokens that the step emitted, and its seconds from
+  // before Propose to the last token's sampling.
+  void Report(double pass_seconds, int32_t emitted, double step_seconds);
+
+  const StepCost& cost() const { return cost_; }
+  // Sets the mode in force and the reason where it is off.
+  void Describe(Timings& timings) const;
+
+ private:
+  void ProposeBeside(const DraftContext& context);
+  double ExpectedGain() const;
+
+  StepCost cost_;
+  NgramDrafter ngram_;
+  std::vector<std::unique_ptr<Drafter>> extra_drafters_;
+  std::unique_ptr<Planner> custom_planner_;
+  BestFirstPlanner best_first_;
+  ChainPlanner chain_;
+  StaticTreePlanner static_tree_;
+  DraftSwitch switch_;
+  DraftGate gate_;                  // of extra_drafters_ in mode auto
+  RecentMedian draft_seconds_;      // of theirs
+  std::vector<Drafter*> drafters_;  // of the current text; empty = plain decoding
+  Planner* planner_ = nullptr;
+  DraftMode mode_ = DraftMode::kOff;
+  bool one_row_ = false;         // no room for drafts in a step
+  bool may_switch_off_ = false;  // mode auto, without a planner of the caller's
+  bool ran_drafters_ = false;    // extra_drafters_, in this step
+  DraftTree proposed_, kept_;
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_DRAFT_CONTROL_H_

@@ -1,0 +1,43 @@
+#include "engine/step_cost.h"
+
+#include <algorithm>
+
+#include "kernels/check.h"
+
+namespace tern {
+
+StepCost::StepCost(double prior) : prior_(prior) {}
+
+void StepCost::Report(int32_t rows, double seconds) {
+  TERN_CHECK(rows >= 1 && rows <= kMaxRows) << rows;
+  Measured& measured = seconds_[static_cast<size_t>(rows)];
+  measured.latest.Add(seconds);
+  measured.median = measured.latest.Median();
+  measured.at = ++passes_;
+}
+
+double StepCost::Share(int32_t rows) const {
+  const Measured& measured = seconds_[static_cast<size_t>(rows)];
+  const double one = one_row_seconds();
+  if (measured.latest.count() < kFirst || one <= 0.0) return -1.0;
+  const double share = (measured.median / one - 1.0) / (rows - 1);
+  return std::clamp(share, kLeastShare, kMostShare) * (passes_ - measured.at >= kStale ? 0.5 : 1.0);
+}
+
+double StepCost::Relative(int32_t rows) const {
+  double share = -1.0;
+  for (int32_t m = rows; m > 1 && share < 0.0; --m) share = Share(m);
+  return 1.0 + (share < 0.0 ? prior_ : share) * (rows - 1);
+}
+
+double StepCost::LeastPerRow(int32_t most_rows) const {
+  double least = kMostShare;
+  double share = prior_;  // of the next smaller measured number of rows
+  for (int32_t m = 2; m <= most_rows; ++m) {
+    if (const double measured = Share(m); measured >= 0.0) share = measured;
+    least = std::min(least, share);
+  }
+  return least;
+}
+
+}  // namespace tern

@@ -1,0 +1,52 @@
+// c(rows): what a pass of several rows costs here, as measured while generating.
+#ifndef TERN_ENGINE_STEP_COST_H_
+#define TERN_ENGINE_STEP_COST_H_
+
+#include <array>
+#include <cstdint>
+
+#include "engine/generation_options.h"
+#include "engine/recent_median.h"
+
+namespace tern {
+
+// The price of drafting, by medians of the latest passes of each number of rows. Fed with
+// durations, it reads no clock itself: tests replay any machine. Not thread-safe.
+class StepCost {
+ public:
+  // `prior` stands for what is not measured yet: a further row's cost as a share of a pass of one.
+  explicit StepCost(double prior);
+  // REQUIRES 1 <= rows <= kMaxRows.
+  void Report(int32_t rows, double seconds);
+  // c(rows) / c(1), at least 1. A number of rows without measurements costs by the row what the
+  // next smaller measured one does. Where kStale passes went by since the latest measurement, what
+  // is above 1 counts half: one that was too high must not prevent the next.
+  double Relative(int32_t rows) const;
+  // The least that any pass of up to `most_rows` rows costs by further row, in passes of one row: a
+  // node less likely than that to be accepted cannot pay.
+  double LeastPerRow(int32_t most_rows) const;
+
+  // Of a pass of one row; 0 until one was reported.
+  double one_row_seconds() const { return seconds_[1].median; }
+
+  static constexpr double kLeastShare = 0.01, kMostShare = 1.0;  // of a further row, believed
+  static constexpr size_t kFirst = 3;                            // passes before a median counts
+  static constexpr int64_t kStale = 128;
+
+ private:
+  struct Measured {
+    RecentMedian latest;
+    double median = 0.0;
+    int64_t at = 0;  // passes_ when the latest was reported
+  };
+
+  double Share(int32_t rows) const;  // of a further row, measured; < 0 where it is not
+
+  double prior_;
+  int64_t passes_ = 0;
+  std::array<Measured, kMaxRows + 1> seconds_{};  // [rows]
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_STEP_COST_H_
