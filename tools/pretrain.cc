@@ -10,9 +10,9 @@
 
 #include "engine/atomic_file.h"
 #include "engine/config.h"
-#include "engine/hf_config.h"
 #include "engine/error.h"
 #include "engine/hash.h"
+#include "engine/hf_config.h"
 #include "engine/tokenizer.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"

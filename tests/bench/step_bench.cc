@@ -161,7 +161,8 @@ struct Bench {
     for (size_t i = 0; i < 512; ++i) repeated.push_back(text[i % 24]);
     NgramDrafter drafter(512);
     DraftTree proposed(512), kept(64);
-    BestFirstPlanner planner(512);
+    const StepCost free(0.0);
+    BestFirstPlanner planner(512, free);
     for (const size_t max_rows : {4, 8, 16}) {
       const double propose = Microseconds([&] {
         proposed.Clear();

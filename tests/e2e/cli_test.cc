@@ -200,8 +200,8 @@ TEST_F(CliTest, WrongMagicShapeAndDtype) {
   ExpectFailure(GenerateWithConfig("rms_norm_eps", -1.0), {"rms_norm_eps"});
   ExpectFailure(GenerateWithConfig("rope_theta", "far"), {"rope_theta"});
   ExpectFailure(GenerateWithConfig("eos_token_id", 340), {"eos_token_id"});
-  ExpectFailure(GenerateWithConfig("hidden_act", "silu"), {"hidden_act"});
-  ExpectFailure(GenerateWithConfig("model_type", "llama"), {"model_type"});
+  ExpectFailure(GenerateWithConfig("hidden_act", "gelu"), {"hidden_act"});
+  ExpectFailure(GenerateWithConfig("model_type", "gpt2"), {"model_type"});
 }
 
 TEST_F(CliTest, FilesOfOtherThings) {

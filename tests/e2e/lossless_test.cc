@@ -21,6 +21,8 @@
 namespace tern {
 namespace {
 
+const StepCost kFreeRows(0.0);  // every node that fits is verified
+
 // One way to decode: a generator, and how it is asked to draft.
 struct Variant {
   std::string name;
@@ -53,9 +55,9 @@ class Lossless : public ::testing::TestWithParam<bool> {
   // N-gram drafts, as many as fit: how many pay depends on time.
   void AddNgram(const std::string& name, int32_t max_rows, GeneratorLimits limits) {
     variants_.push_back({name,
-                         std::make_unique<Generator>(model_, tokenizer_, limits,
-                                                     std::vector<std::unique_ptr<Drafter>>(),
-                                                     std::make_unique<BestFirstPlanner>(512)),
+                         std::make_unique<Generator>(
+                             model_, tokenizer_, limits, std::vector<std::unique_ptr<Drafter>>(),
+                             std::make_unique<BestFirstPlanner>(512, kFreeRows)),
                          DraftMode::kAuto, max_rows, nullptr});
   }
   void AddRandom(const std::string& name, int32_t nodes, int32_t max_rows, GeneratorLimits limits) {
@@ -64,7 +66,7 @@ class Lossless : public ::testing::TestWithParam<bool> {
     variants_.push_back(
         {name,
          std::make_unique<Generator>(model_, tokenizer_, limits, std::move(drafters),
-                                     std::make_unique<BestFirstPlanner>(512)),
+                                     std::make_unique<BestFirstPlanner>(512, kFreeRows)),
          DraftMode::kAuto, max_rows, nullptr});
   }
   void AddOracle(const std::string& name, int32_t depth, int32_t width, int32_t max_rows,
@@ -76,7 +78,7 @@ class Lossless : public ::testing::TestWithParam<bool> {
     variants_.push_back(
         {name,
          std::make_unique<Generator>(model_, tokenizer_, limits, std::move(drafters),
-                                     std::make_unique<BestFirstPlanner>(512)),
+                                     std::make_unique<BestFirstPlanner>(512, kFreeRows)),
          DraftMode::kAuto, max_rows, told});
   }
   // Wrong heads, which guess beside n-gram look-up. `scale` 0: every head repeats the backbone's
@@ -88,7 +90,7 @@ class Lossless : public ::testing::TestWithParam<bool> {
     std::vector<std::unique_ptr<Drafter>> drafters = MakeDrafters(model_, heads, max_rows);
     // Without a planner of its own, mode auto turns drafts off by the clock.
     std::unique_ptr<Planner> planner;
-    if (mode == DraftMode::kAuto) planner = std::make_unique<BestFirstPlanner>(512);
+    if (mode == DraftMode::kAuto) planner = std::make_unique<BestFirstPlanner>(512, kFreeRows);
     variants_.push_back({name,
                          std::make_unique<Generator>(model_, tokenizer_, limits,
                                                      std::move(drafters), std::move(planner)),
