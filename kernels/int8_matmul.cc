@@ -10,11 +10,7 @@
 #include "kernels/int8_matmul-inl.h"
 #include "kernels/parallel.h"
 
-#if HWY_TARGET == HWY_AVX3_DL
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
-#else
-HWY_BEFORE_NAMESPACE();
-#endif
+TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
 
@@ -22,23 +18,19 @@ namespace HWY_NAMESPACE {
 template <size_t kRows, size_t kStrips>
 HWY_NOINLINE void Int8Tile(const Int8Matrix& w, const QuantizedRows& x, size_t first, size_t strip,
                            const MatView<float>& y) {
-  constexpr size_t kStripsPerGroup = kInt8RowGroup / kInt8StripRows;
   const size_t blocks = x.codes.cols / 4;
   const uint8_t* strips[kStrips];
-  for (size_t s = 0; s < kStrips; ++s) {
-    strips[s] = w.data.data() + (strip + s) / kStripsPerGroup * blocks * kInt8LineBytes +
-                (strip + s) % kStripsPerGroup * (kInt8StripRows * 4);
-  }
-  Int8Dots dots[kRows][kStrips];
+  for (size_t s = 0; s < kStrips; ++s) strips[s] = StripAt(w.data.data(), strip + s, blocks);
+  DotVec dots[kRows][kStrips];
   DotInt8Strips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
-      const size_t output = (strip + s) * kInt8StripRows;
+      const size_t output = (strip + s) * kStripRows;
       if (output >= w.rows) continue;  // the last strips of a group may be padding
-      StoreInt8Strip(dots[r][s], 128 * x.sums[first + r], x.scales[first + r],
-                     w.scales.data() + output, y.Row(first + r) + output, w.rows - output);
+      StoreInt8(dots[r][s], 128 * x.sums[first + r], x.scales[first + r], w.scales.data() + output,
+                y.Row(first + r) + output, w.rows - output);
     }
   }
 }
@@ -74,7 +66,7 @@ constexpr std::array<Int8RowsFn, sizeof...(kRowsLessOne)> AllInt8Rows(
 void Int8MatmulGroups(const Int8Matrix& w, const QuantizedRows& x, const MatView<float>& y,
                       size_t begin, size_t end) {
   static constexpr auto kRows = AllInt8Rows(std::make_index_sequence<kInt8MaxTileRows>());
-  constexpr size_t kStripsPerGroup = kInt8RowGroup / kInt8StripRows;
+  constexpr size_t kStripsPerGroup = kInt8RowGroup / kStripRows;
   constexpr size_t kPieceGroups = 8;
   const size_t n = x.n(), tiles = (n + kInt8MaxTileRows - 1) / kInt8MaxTileRows;
   const size_t piece = tiles == 1 ? end - begin : kPieceGroups;

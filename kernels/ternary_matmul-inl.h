@@ -1,7 +1,5 @@
 // The integer inner loops of the ternary product, one per instruction set.
 //
-// A strip is what one vector holds of a packed line: kStripRows consecutive outputs x 4 columns. A
-// group of 16 outputs has 16 / kStripRows strips, at multiples of the vector size in each line.
 // DotStrips computes, for kRows activation rows and kStrips strips, sum_k (weight + 1) * code; the
 // caller subtracts the row's sum of codes.
 #if defined(TERN_KERNELS_TERNARY_MATMUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -12,44 +10,15 @@
 #endif
 
 #include <cstdint>
-#include <cstring>
 
-#include "kernels/simd-inl.h"
+#include "kernels/int_dot-inl.h"
 #include "kernels/ternary_pack.h"
 
-#if HWY_ARCH_X86
-#include <immintrin.h>
-#endif
-
-// Highway's attributes for AVX3_DL leave out the 512-bit dot product, although its CPU check
-// includes it.
-#if HWY_TARGET == HWY_AVX3_DL
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
-#else
-HWY_BEFORE_NAMESPACE();
-#endif
+TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
 
-inline constexpr size_t kLineBytes = 64;  // one group of 16 rows x one block of 16 columns
-
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
-    HWY_TARGET == HWY_SSE4
-
-using DotInt = hn::ScalableTag<int32_t>;
-using DotVec = hn::Vec<DotInt>;
-inline constexpr size_t kStripRows = HWY_LANES(int32_t);
-
-// Four consecutive codes of one activation row, in every lane.
-HWY_INLINE DotVec BroadcastCodes(const int8_t* codes) {
-  int32_t four;
-  std::memcpy(&four, codes, sizeof(four));
-  return hn::Set(DotInt(), four);
-}
-
-HWY_INLINE DotVec LoadLine(const uint8_t* strip, size_t block) {
-  return hn::Load(DotInt(), reinterpret_cast<const int32_t*>(strip + block * kLineBytes));
-}
+#if TERN_INT_DOT_VECTORS
 
 // Columns 4f .. 4f + 3 of a line: codes 0, 1, 2 as bytes.
 template <int kField>
@@ -74,11 +43,6 @@ inline constexpr size_t kTileStrips = 2;
 // tile. One row does not: it keeps four sums per strip.
 inline constexpr size_t kMinWideRows = 2;
 inline constexpr size_t kMaxWideRows = 4;
-
-// acc + the 4-way products of unsigned bytes and signed bytes, in int32.
-HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
-  return DotVec{_mm512_dpbusd_epi32(acc.raw, weights.raw, codes.raw)};
-}
 
 // One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
 // weigh 4^f, and keep sums of their own that are shifted down at the end. A sum is below
@@ -132,12 +96,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
     DotStripsInPlace(strips, blocks, codes, dots);
     return;
   }
-  const DotInt di;
-#pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (size_t s = 0; s < kStrips; ++s) dots[r][s] = hn::Zero(di);
-  }
+  SetZero(dots);
   for (size_t b = 0; b < blocks; ++b) {
     DotVec lines[kStrips];
 #pragma GCC unroll 8
@@ -182,15 +141,7 @@ HWY_INLINE DotVec AddPairs(DotVec a, DotVec b) {
 }
 
 // Neighbouring int16 added in int32.
-HWY_INLINE DotVec Widen(DotVec pairs) {
-#if HWY_TARGET == HWY_AVX3
-  return DotVec{_mm512_madd_epi16(pairs.raw, _mm512_set1_epi16(1))};
-#elif HWY_TARGET == HWY_AVX2
-  return DotVec{_mm256_madd_epi16(pairs.raw, _mm256_set1_epi16(1))};
-#else
-  return DotVec{_mm_madd_epi16(pairs.raw, _mm_set1_epi16(1))};
-#endif
-}
+HWY_INLINE DotVec Widen(DotVec pairs) { return PairDot(pairs, hn::Set(DotInt(), 0x00010001)); }
 
 template <int kField, size_t kRows, size_t kStrips>
 HWY_INLINE void DotField(const DotVec (&lines)[kStrips], const int8_t* codes, size_t stride,
@@ -210,18 +161,11 @@ HWY_INLINE void DotField(const DotVec (&lines)[kStrips], const int8_t* codes, si
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks,
                           const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
-  const DotInt di;
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t s = 0; s < kStrips; ++s) dots[r][s] = hn::Zero(di);
-  }
+  SetZero(dots);
   for (size_t first = 0; first < blocks; first += kBlocksPerWiden) {
     const size_t last = HWY_MIN(blocks, first + kBlocksPerWiden);
     DotVec pairs[kRows][kStrips];
-#pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-      for (size_t s = 0; s < kStrips; ++s) pairs[r][s] = hn::Zero(di);
-    }
+    SetZero(pairs);
     for (size_t b = first; b < last; ++b) {
       DotVec lines[kStrips];
 #pragma GCC unroll 8
@@ -243,35 +187,19 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
 
 #endif
 
-// dots -> y: lanes of one strip, of which the first `count` are outputs.
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
-    HWY_TARGET == HWY_SSE4
+#if TERN_INT_DOT_VECTORS
 
-HWY_INLINE void StoreStrip(DotVec dots, int32_t row_sum, float scale, float* y, size_t count) {
-  const DotInt di;
-  const hn::RebindToFloat<DotInt> df;
-  const auto exact = hn::ConvertTo(df, hn::Sub(dots, hn::Set(di, row_sum)));
-  const auto value = hn::Mul(exact, hn::Set(df, scale));
-  if (count >= kStripRows) {
-    hn::StoreU(value, df, y);
-    return;
-  }
-  HWY_ALIGN float lanes[kStripRows];
-  hn::Store(value, df, lanes);
-  std::memcpy(y, lanes, count * sizeof(float));
+// dots -> y: lanes of one strip, of which the first `count` are outputs.
+HWY_INLINE void StoreTernary(DotVec dots, int32_t row_sum, float scale, float* y, size_t count) {
+  StoreStrip(dots, row_sum, hn::Set(hn::RebindToFloat<DotInt>(), scale), y, count);
 }
 
-#else  // portable: one strip is the whole group
+#else  // portable
 
-inline constexpr size_t kStripRows = kTernaryRowGroup;
 inline constexpr size_t kMaxTileRows = 1;
 inline constexpr size_t kTileStrips = 1;
 inline constexpr size_t kMinWideRows = 1;
 inline constexpr size_t kMaxWideRows = 0;
-
-struct DotVec {
-  int32_t lanes[kStripRows];
-};
 
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks,
@@ -289,8 +217,9 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
   }
 }
 
-HWY_INLINE void StoreStrip(const DotVec& dots, int32_t row_sum, float scale, float* y,
-                           size_t count) {
+// dots -> y: lanes of one strip, of which the first `count` are outputs.
+HWY_INLINE void StoreTernary(const DotVec& dots, int32_t row_sum, float scale, float* y,
+                             size_t count) {
   for (size_t r = 0; r < HWY_MIN(count, kStripRows); ++r) {
     y[r] = static_cast<float>(dots.lanes[r] - row_sum) * scale;
   }

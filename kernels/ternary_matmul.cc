@@ -10,11 +10,7 @@
 #include "kernels/parallel.h"
 #include "kernels/ternary_matmul-inl.h"
 
-#if HWY_TARGET == HWY_AVX3_DL
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
-#else
-HWY_BEFORE_NAMESPACE();
-#endif
+TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
 
@@ -22,13 +18,9 @@ namespace HWY_NAMESPACE {
 template <size_t kRows, size_t kStrips>
 HWY_NOINLINE void Tile(const TernaryView& w, const QuantizedRows& x, size_t first, size_t strip,
                        const MatView<float>& y) {
-  constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
   const size_t blocks = x.codes.cols / kTernaryKAlign;
   const uint8_t* strips[kStrips];
-  for (size_t s = 0; s < kStrips; ++s) {
-    strips[s] = w.data + (strip + s) / kStripsPerGroup * blocks * kLineBytes +
-                (strip + s) % kStripsPerGroup * (kStripRows * 4);
-  }
+  for (size_t s = 0; s < kStrips; ++s) strips[s] = StripAt(w.data, strip + s, blocks);
   DotVec dots[kRows][kStrips];
   DotStrips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
 #pragma GCC unroll 8
@@ -38,7 +30,8 @@ HWY_NOINLINE void Tile(const TernaryView& w, const QuantizedRows& x, size_t firs
     for (size_t s = 0; s < kStrips; ++s) {
       const size_t output = (strip + s) * kStripRows;
       if (output >= w.rows) continue;  // the last strips of a group may be padding
-      StoreStrip(dots[r][s], x.sums[first + r], scale, y.Row(first + r) + output, w.rows - output);
+      StoreTernary(dots[r][s], x.sums[first + r], scale, y.Row(first + r) + output,
+                   w.rows - output);
     }
   }
 }

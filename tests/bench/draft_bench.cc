@@ -1,41 +1,21 @@
 // What drafting with Medusa heads costs beside the passes it saves, as JSON on stdout. Not a test.
-//   draft_bench [threads] [d] [layers] [f] [vocab] [heads] [context]
+//   draft_bench [threads] [d] [layers] [f] [vocab] [heads]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
-#include <limits>
 #include <numeric>
 #include <vector>
 
 #include "engine/draft_logits.h"
 #include "engine/medusa_drafter.h"
-#include "engine/transformer.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
+#include "tests/bench/stopwatch.h"
 #include "tests/support/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/tiny_model.h"
-
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Microseconds of the fastest call: other programs only ever add to it.
-double Microseconds(const std::function<void()>& call) {
-  double best = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 400; ++i) {
-    const Clock::time_point start = Clock::now();
-    call();
-    best = std::min(best, std::chrono::duration<double, std::micro>(Clock::now() - start).count());
-  }
-  return best;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   using namespace tern;
@@ -54,32 +34,12 @@ int main(int argc, char** argv) {
   const auto d = static_cast<size_t>(config.hidden_size),
              vocab = static_cast<size_t>(config.vocab_size),
              k = static_cast<size_t>(argument(6, 4));
-  const int32_t context = argument(7, 100);
   const Model model = MakeTinyModel(config);
-
-  KvCache cache(config, 1, 512, 8);
-  Workspace ws(config, 256, 16, 512);
-  cache.AddSequence();
-  const std::vector<TokenId> text = RandomTokens(512, config.vocab_size, 1);
-  Forward(model, {std::span(text).first(static_cast<size_t>(context))}, cache, ws);
-  cache.CommitAll(0);
-  std::vector<int32_t> rows(16);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(i);
-  std::printf("{\"target\": \"%s\", \"threads\": %d, \"pass_us\": {", CurrentTarget().c_str(),
-              ThreadCount());
-  for (size_t n : {1, 2, 3, 4, 6, 8, 12, 16}) {
-    const double us = Microseconds([&] {
-      Forward(model, {.tokens = std::span(text).first(n), .logit_rows = std::span(rows).first(n)},
-              cache, ws);
-      cache.DropPending(0);
-    });
-    std::printf("%s\"%zu\": %.1f", n == 1 ? "" : ", ", n, us);
-  }
-
-  std::printf("}");
+  std::printf("{\"target\": \"%s\", \"threads\": %d", CurrentTarget().c_str(), ThreadCount());
   test::RandomData random(1);
   const AlignedBuffer<float> hidden = random.Floats(d, -0.5f, 0.5f);
-  const DraftContext seen{std::span(text).first(1), hidden.span(), 16};
+  const TokenId root = 0;
+  const DraftContext seen{{&root, 1}, hidden.span(), 16};
   // All tokens, then the shortlist of a model of this size.
   for (const size_t tokens : {vocab, std::min(vocab, ShortlistSize(model))}) {
     MedusaHeads made = RandomHeads(static_cast<int32_t>(k), config.hidden_size, 0.02f, 1);

@@ -2,10 +2,8 @@
 // are not Forward. Text on stdout. Not a test: prints figures of the machine it runs on.
 //   step_bench MODEL_DIR [threads]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <vector>
 
 #include "engine/ngram_drafter.h"
@@ -19,24 +17,11 @@
 #include "kernels/rope.h"
 #include "kernels/ternary_matmul.h"
 #include "kernels/vocab_projection.h"
+#include "tests/bench/stopwatch.h"
 #include "tests/support/tiny_model.h"
 
 namespace tern {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Lower quartile of the microseconds of a call: what it costs while nothing else runs.
-double Microseconds(const std::function<void()>& call) {
-  std::vector<double> times(101);
-  for (double& time : times) {
-    const Clock::time_point start = Clock::now();
-    call();
-    time = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-  }
-  std::nth_element(times.begin(), times.begin() + 25, times.end());
-  return times[25];
-}
 
 constexpr int32_t kContexts[] = {0, 100, 400};
 constexpr size_t kRows[] = {1, 2, 3, 4, 6, 8, 12, 16};
