@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -24,7 +23,6 @@ namespace tern {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Clock = std::chrono::steady_clock;
 
 std::atomic<bool> g_stop{false};  // what a signal handler may touch
 static_assert(std::atomic<bool>::is_always_lock_free);
@@ -92,16 +90,11 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
 // Median seconds of a micro-batch, after two to warm up.
 double TimeMicroBatch(TrainSetup& setup, int32_t count) {
   std::vector<int32_t> rows(static_cast<size_t>(setup.loop.batch));
-  std::vector<double> seconds;
   uint64_t next = 0;
-  for (int32_t i = -2; i < count; ++i) {
+  return MedianStepSeconds(count, [&] {
     for (int32_t& row : rows) setup.data.Read(next++, {&row, 1});
-    const Clock::time_point start = Clock::now();
     setup.trainer.ForwardBackward(rows, 1.0f);
-    if (i >= 0) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
-  }
-  std::ranges::nth_element(seconds, seconds.begin() + count / 2);
-  return seconds[static_cast<size_t>(count) / 2];
+  });
 }
 
 void RunBenchmark(const TrainOptions& options, const CommonOptions& common) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
@@ -67,5 +68,17 @@ void GemmPeak::RunTrials() {
 }
 
 void GemmPeak::AtLeast(double macs_per_second) { best_ = std::max(best_, macs_per_second); }
+
+double MedianStepSeconds(int count, const std::function<void()>& step) {
+  step();
+  std::vector<double> seconds;
+  for (int i = 0; i < count; ++i) {
+    const Clock::time_point begin = Clock::now();
+    step();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + count / 2);
+  return seconds[static_cast<size_t>(count / 2)];
+}
 
 }  // namespace tern

@@ -29,6 +29,10 @@ class GemmPeak {
   std::chrono::steady_clock::time_point last_trials_{};
 };
 
+// Median seconds of `count` calls of a training step, after one that touches the memory and makes
+// the GEMMs. REQUIRES count >= 1.
+double MedianStepSeconds(int count, const std::function<void()>& step);
+
 }  // namespace tern
 
 #endif  // TERN_TRAINER_MACHINE_H_

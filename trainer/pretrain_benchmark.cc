@@ -1,8 +1,6 @@
 #include "trainer/pretrain_benchmark.h"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,23 +15,8 @@
 namespace tern {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr int kWarmUpSteps = 1;                    // touches the memory and makes the GEMMs
 constexpr double kStateBytes = 4 * sizeof(float);  // per parameter: master, gradient, m, v
 constexpr double kHeadroom = 0.9;                  // share of the free memory that a run may take
-
-double MedianSeconds(int steps, const std::function<void()>& step) {
-  for (int i = 0; i < kWarmUpSteps; ++i) step();
-  std::vector<double> seconds;
-  for (int i = 0; i < steps; ++i) {
-    const Clock::time_point begin = Clock::now();
-    step();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  std::ranges::nth_element(seconds, seconds.begin() + steps / 2);
-  return seconds[static_cast<size_t>(steps / 2)];
-}
 
 // A model with as many layers as asked, its optimiser and a random batch.
 class Subject {
@@ -108,14 +91,14 @@ void Compose(const BenchmarkRequest& request, BenchmarkResult& result, double la
   {  // one after the other: both together may not fit
     Subject one(request, 1);
     one_macs = one.macs();
-    one_seconds = MedianSeconds(request.timed_steps, [&] { one.Gradients(); });
+    one_seconds = MedianStepSeconds(request.timed_steps, [&] { one.Gradients(); });
   }
   {
     Subject two(request, 2);
     two_macs = two.macs();
     two_parameters = two.parameters();
-    two_seconds = MedianSeconds(request.timed_steps, [&] { two.Gradients(); });
-    update_seconds = MedianSeconds(request.timed_steps, [&] { two.Update(); });
+    two_seconds = MedianStepSeconds(request.timed_steps, [&] { two.Gradients(); });
+    update_seconds = MedianStepSeconds(request.timed_steps, [&] { two.Update(); });
   }
   result.composed = true;
   result.layer_seconds = std::max(0.0, two_seconds - one_seconds);
@@ -145,7 +128,7 @@ BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
     Compose(request, result, layers);
   } else {
     Subject whole(request, layers);
-    result.step_seconds = MedianSeconds(request.timed_steps, [&] { whole.Step(); });
+    result.step_seconds = MedianStepSeconds(request.timed_steps, [&] { whole.Step(); });
     result.gemm_macs_per_step = request.accumulate * whole.macs();
   }
   result.tokens_per_second = static_cast<double>(request.backbone.batch) *
