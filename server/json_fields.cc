@@ -36,6 +36,13 @@ RequestError WrongValue(const std::string& path, const Json& value, const std::s
   return BadField(path, path + " is " + Shown(value) + ", expected " + expected);
 }
 
+bool AsksForNothing(const Json& value) {
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_number()) return value == 0;
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.empty();
+}
+
 const Json* JsonFields::Find(const std::string& name) const {
   const auto found = object_.find(name);
   return found == object_.end() || found->is_null() ? nullptr : &*found;

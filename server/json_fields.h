@@ -18,6 +18,9 @@ using Json = nlohmann::json;
 // The error of the field `path` with the value `value`: "PATH is VALUE, expected EXPECTED".
 RequestError WrongValue(const std::string& path, const Json& value, const std::string& expected);
 
+// false, 0, "" and empty lists or objects ask for nothing.
+bool AsksForNothing(const Json& value);
+
 class JsonFields {
  public:
   // `object` is an object and outlives this. `prefix` stands before names in errors, e.g.
