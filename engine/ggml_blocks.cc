@@ -62,6 +62,29 @@ void ReadQ6_K(const uint8_t* from, std::span<float> out) {
   }
 }
 
+// Blocks of 256: half d, half m, 12 bytes of eight scales and eight minima of six bits, 128 bytes
+// of codes; value (d * scale) * code - m * minimum, a scale and a minimum for each 32 values.
+// Values 64 g + l and 64 g + 32 + l (l = 0..31) have their codes in byte 32 g + l, low four bits
+// first.
+void ReadQ4_K(const uint8_t* from, std::span<float> out) {
+  for (size_t i = 0; i < out.size(); i += 256, from += 144) {
+    const float d = HalfToFloat(Load16(from)), m = HalfToFloat(Load16(from + 2));
+    const uint8_t* six = from + 4;
+    for (size_t part = 0; part < 8; ++part) {
+      unsigned scale = six[part] & 63u, minimum = six[(part + 4) % 12] & 63u;
+      if (part >= 4) {  // low four bits in bytes 8..11, high two above those of the first four
+        scale = (six[part + 4] & 15u) | (six[part - 4] >> 6 << 4);
+        minimum = (six[part + 4] >> 4) | (six[part] >> 6 << 4);
+      }
+      const float step = d * static_cast<float>(scale), least = m * static_cast<float>(minimum);
+      for (size_t l = 0; l < 32; ++l) {
+        const unsigned code = from[16 + 32 * (part / 2) + l] >> (4 * (part % 2)) & 15u;
+        out[i + 32 * part + l] = step * static_cast<float>(code) - least;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 bool IsGgmlFloat(GgmlType type) {
@@ -71,6 +94,7 @@ bool IsGgmlFloat(GgmlType type) {
     case GgmlType::kBF16:
     case GgmlType::kQ8_0:
     case GgmlType::kQ6_K:
+    case GgmlType::kQ4_K:
     case GgmlType::kQ4_0:
       return true;
     default:
@@ -81,7 +105,7 @@ bool IsGgmlFloat(GgmlType type) {
 void ReadGgmlRow(const GgufTensor& tensor, size_t row, std::span<float> out) {
   if (!IsGgmlFloat(tensor.type)) {
     throw Unsupported(tensor.path + ": tensor " + Printable(tensor.name) +
-                      ": expected F32, F16, BF16, Q8_0, Q6_K or Q4_0, got " +
+                      ": expected F32, F16, BF16, Q8_0, Q6_K, Q4_K or Q4_0, got " +
                       GgmlTypeName(tensor.type) + "; convert it to one of these");
   }
   TERN_CHECK(row < tensor.rows() && out.size() == tensor.cols()) << row << " " << out.size();
@@ -92,6 +116,7 @@ void ReadGgmlRow(const GgufTensor& tensor, size_t row, std::span<float> out) {
   if (tensor.type == GgmlType::kBF16) ReadBFloat(from, out);
   if (tensor.type == GgmlType::kQ8_0) ReadQ8_0(from, out);
   if (tensor.type == GgmlType::kQ4_0) ReadQ4_0(from, out);
+  if (tensor.type == GgmlType::kQ4_K) ReadQ4_K(from, out);
   if (tensor.type == GgmlType::kQ6_K) ReadQ6_K(from, out);
   for (size_t i = 0; i < out.size(); ++i) {
     if (std::isfinite(out[i])) continue;

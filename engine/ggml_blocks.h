@@ -12,7 +12,7 @@
 
 namespace tern {
 
-// F32, F16, BF16, Q8_0, Q6_K, Q4_0.
+// F32, F16, BF16, Q8_0, Q6_K, Q4_K, Q4_0.
 bool IsGgmlFloat(GgmlType type);
 
 // Row `row` of a tensor of such a type, exactly: out [tensor.cols()]. REQUIRES row < tensor.rows().

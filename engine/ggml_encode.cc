@@ -39,8 +39,9 @@ std::vector<uint8_t> EncodeI2s(MatView<const int8_t> codes, float scale) {
   return bytes;
 }
 
-std::vector<uint8_t> EncodeTq2_0(MatView<const int8_t> codes, float scale) {
-  TERN_CHECK(codes.cols % 256 == 0) << codes.cols;
+std::vector<uint8_t> EncodeTq2_0(MatView<const int8_t> codes, MatView<const float> scales) {
+  TERN_CHECK(codes.cols % 256 == 0 && scales.rows == codes.rows && scales.cols == codes.cols / 256)
+      << codes.cols << " " << scales.cols;
   std::vector<uint8_t> bytes;
   bytes.reserve(codes.rows * codes.cols / 256 * 66);
   for (size_t row = 0; row < codes.rows; ++row) {
@@ -54,7 +55,7 @@ std::vector<uint8_t> EncodeTq2_0(MatView<const int8_t> codes, float scale) {
         bytes.push_back(static_cast<uint8_t>(packed));
       }
       const bool empty = std::all_of(block.begin(), block.end(), [](int8_t c) { return c == 0; });
-      Append(FloatToHalf(empty ? 0.0f : scale), &bytes);
+      Append(FloatToHalf(empty ? 0.0f : scales.Row(row)[first / 256]), &bytes);
     }
   }
   return bytes;

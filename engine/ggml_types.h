@@ -17,6 +17,7 @@ enum class GgmlType : int32_t {
   kF16 = 1,
   kQ4_0 = 2,
   kQ8_0 = 8,
+  kQ4_K = 12,
   kQ6_K = 14,
   kBF16 = 30,
   kTQ1_0 = 34,

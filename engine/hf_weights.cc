@@ -1,18 +1,18 @@
 #include "engine/hf_weights.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <vector>
+#include <optional>
+#include <utility>
 
 #include "engine/error.h"
+#include "engine/ternary_floats.h"
 #include "kernels/mat_view.h"
 
 namespace tern {
 namespace {
 
 constexpr size_t kCodesPerByte = 4;
-constexpr size_t kUnpackedGroup = 128;  // weights that share a scale, where rows do not
 constexpr char kFetchAgain[] = "the file is damaged: fetch or export it again";
 
 std::string LayerPrefix(int32_t layer) { return "model.layers." + std::to_string(layer) + "."; }
@@ -35,35 +35,6 @@ const char* LinearName(Linear linear) {
       break;
   }
   return "mlp.down_proj.weight";
-}
-
-// The magnitude that all of `weights` but zeros have, 0 where all are zero; nothing where two
-// differ.
-bool OneMagnitude(std::span<const float> weights, float* magnitude) {
-  *magnitude = 0;
-  for (const float w : weights) {
-    if (w == 0) continue;
-    if (*magnitude == 0) *magnitude = std::fabs(w);
-    if (std::fabs(w) != *magnitude) return false;
-  }
-  return true;
-}
-
-// Scales [rows, ceil(cols / group)] of ternary values; false where a group has several magnitudes
-// (*bad_row: where).
-bool ReadScales(MatView<const float> weights, size_t group, std::vector<float>* scales,
-                size_t* bad_row) {
-  scales->clear();
-  for (size_t r = 0; r < weights.rows; ++r) {
-    for (size_t c = 0; c < weights.cols; c += group) {
-      const size_t count = std::min(group, weights.cols - c);
-      scales->push_back(0);
-      if (OneMagnitude(weights.RowSpan(r).subspan(c, count), &scales->back())) continue;
-      *bad_row = r;
-      return false;
-    }
-  }
-  return true;
 }
 
 }  // namespace
@@ -174,31 +145,20 @@ TernaryMatrix HfWeights::Master(const std::string& name, size_t rows, size_t col
   const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
   AlignedBuffer<float> weights(rows * cols);
   ReadFloats(tensor, weights.span());
-  AlignedBuffer<int8_t> codes(rows * cols);
-  const float scale = TernarizeAbsMean(weights.View(rows, cols), codes.View(rows, cols));
-  return PackTernary(codes.View(rows, cols), scale);
+  return PackMasters(weights.View(rows, cols));
 }
 
 TernaryMatrix HfWeights::Unpacked(const std::string& name, size_t rows, size_t cols) const {
   const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
   AlignedBuffer<float> weights(rows * cols);
   ReadFloats(tensor, weights.span());
-  std::vector<float> scales;
-  size_t group = cols, bad_row = 0;
-  if (!ReadScales(weights.View(rows, cols), group, &scales, &bad_row)) {
-    group = std::min(kUnpackedGroup, cols);
-    if (!ReadScales(weights.View(rows, cols), group, &scales, &bad_row)) {
-      throw Unsupported(tensor.path + ": tensor " + name + ", row " + std::to_string(bad_row) +
-                        ": expected -scale, 0 and scale, one scale per row or per " +
-                        std::to_string(kUnpackedGroup) +
-                        " weights, got other values; tern runs ternary models only");
-    }
-  }
-  AlignedBuffer<int8_t> codes(rows * cols);
-  for (size_t i = 0; i < codes.size(); ++i)
-    codes[i] = static_cast<int8_t>((weights[i] > 0) - (weights[i] < 0));
-  return PackTernaryGroups(codes.View(rows, cols), {scales.data(), rows, scales.size() / rows},
-                           group);
+  size_t bad_row = 0;
+  std::optional<TernaryMatrix> matrix = PackUnpacked(weights.View(rows, cols), &bad_row);
+  if (matrix) return std::move(*matrix);
+  throw Unsupported(tensor.path + ": tensor " + name + ", row " + std::to_string(bad_row) +
+                    ": expected -scale, 0 and scale, one scale per row or per " +
+                    std::to_string(kUnpackedGroup) +
+                    " weights, got other values; tern runs ternary models only");
 }
 
 }  // namespace tern

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/gguf_weights.h"
 #include "engine/hf_weights.h"
 #include "engine/memory.h"
 
@@ -93,7 +94,10 @@ Model MakeModel(WeightSource& source) {
 Model LoadModel(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) {
-    if (IsGguf(path)) throw Unsupported(path + ": GGUF files cannot be read yet");
+    if (IsGguf(path)) {
+      GgufWeights source(path);
+      return MakeModel(source);
+    }
     throw BadFile({path, "content", "a folder with config.json, or a GGUF file", "another file",
                    "give the folder that holds the model"});
   }

@@ -51,8 +51,9 @@ std::unique_ptr<RopeTable> MakeRopeTable(const ModelConfig& config);
 // Assembles a model from a source; throws its errors, or where memory does not suffice.
 Model MakeModel(WeightSource& source);
 
-// Loads a Hugging Face directory (config.json and safetensors). Validates every shape, dtype and
-// offset before use; throws Error naming file and tensor, or where memory does not suffice.
+// Loads a Hugging Face directory (config.json and safetensors) or a GGUF file. Validates every
+// shape, dtype and offset before use; throws Error naming file and tensor, or where memory does not
+// suffice.
 Model LoadModel(const std::string& path);
 
 }  // namespace tern

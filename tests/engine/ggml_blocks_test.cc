@@ -43,7 +43,7 @@ std::vector<float> TernaryValues(const GgufTensor& tensor, I2sOrder order = I2sO
 
 TEST(GgmlBlocks, RowsAreThoseOfTheUpstreamPackage) {
   const GgufFile file(kBlocks);
-  for (const char* name : {"F16", "BF16", "Q8_0", "Q4_0", "Q6_K"}) {
+  for (const char* name : {"F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"}) {
     EXPECT_EQ(Values(file, name), Values(file, std::string(name) + ".values")) << name;
   }
 }
@@ -76,6 +76,13 @@ std::vector<int8_t> SomeCodes(size_t n) {
   return codes;
 }
 
+// Codes [rows, cols] with one scale.
+std::vector<uint8_t> Tq2Bytes(const std::vector<int8_t>& codes, size_t rows, float scale) {
+  const size_t cols = codes.size() / rows;
+  const std::vector<float> scales(codes.size() / 256, scale);
+  return EncodeTq2_0({codes.data(), rows, cols}, {scales.data(), rows, cols / 256});
+}
+
 TEST(GgmlBlocks, EncodedTensorsComeBack) {
   // 3 x 320 in I2_S: rows of two and a half blocks.
   const std::vector<int8_t> odd = SomeCodes(4 * 320);
@@ -87,7 +94,7 @@ TEST(GgmlBlocks, EncodedTensorsComeBack) {
 
   std::vector<int8_t> codes = SomeCodes(2 * 512);
   std::fill_n(codes.begin() + 256, 256, int8_t{0});
-  const OwnTensor tq2(GgmlType::kTQ2_0, {2, 512}, EncodeTq2_0({codes.data(), 2, 512}, 0.375f));
+  const OwnTensor tq2(GgmlType::kTQ2_0, {2, 512}, Tq2Bytes(codes, 2, 0.375f));
   ASSERT_EQ(tq2.bytes.size(), GgmlBytes(GgmlType::kTQ2_0, 2, 512));
   expected.clear();
   for (const int8_t code : codes) expected.push_back(0.375f * code);
@@ -145,10 +152,10 @@ TEST(GgmlBlocks, BadCodesAndScalesAreRefused) {
   ExpectBadRow({GgmlType::kI2_S, {1, 256}, bytes}, "code 3");
   ExpectBadRow({GgmlType::kI2_S, {1, 256}, i2s(std::numeric_limits<float>::quiet_NaN())}, "scale");
   ExpectBadRow({GgmlType::kI2_S, {1, 256}, i2s(-1.0f)}, "scale 0: expected 0 or more");
-  bytes = EncodeTq2_0({codes.data(), 1, 256}, 1.0f);
+  bytes = Tq2Bytes(codes, 1, 1.0f);
   bytes[3] |= 0xC0;
   ExpectBadRow({GgmlType::kTQ2_0, {1, 256}, bytes}, "code 3");
-  ExpectBadRow({GgmlType::kTQ2_0, {1, 256}, EncodeTq2_0({codes.data(), 1, 256}, 1e6f)}, "scale");
+  ExpectBadRow({GgmlType::kTQ2_0, {1, 256}, Tq2Bytes(codes, 1, 1e6f)}, "scale");
   bytes.assign(4 + 16, 0);
   bytes[7] = 3;
   ExpectBadRow({GgmlType::kIQ2_BN, {1, 64}, bytes}, "code 3");

@@ -62,10 +62,13 @@ def write_blocks():
     writer.add_array("test.floats", [0.5, -2.0])
 
     values = random.standard_normal((2, 512)).astype(np.float32)
-    blocks = random.integers(0, 256, (2, 2, 210), np.uint8)  # Q6_K can be read by the package, not written
+    blocks = random.integers(0, 256, (2, 2, 210), np.uint8)  # the package reads Q6_K and Q4_K only
     blocks[:, :, 208:] = np.frombuffer(np.float16(0.0123).tobytes(), np.uint8)
     stored = {kind: quants.quantize(values, kind) for kind in (Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0)}
     stored[Type.Q6_K] = blocks.reshape(2, 420)
+    blocks = random.integers(0, 256, (2, 2, 144), np.uint8)
+    blocks[:, :, :4] = np.frombuffer(np.float16([0.0123, 0.0456]).tobytes(), np.uint8)
+    stored[Type.Q4_K] = blocks.reshape(2, 288)
     codes = random.integers(-1, 2, (2, 512)).astype(np.int8)
     codes[1, 256:] = 0  # a block without a weight
     scales = np.float32([[0.75], [1.8125]])
