@@ -8,6 +8,9 @@
 
 namespace tern {
 
+// The line that ends a document where nothing else is said.
+inline constexpr std::string_view kDocumentSeparator = "<|endoftext|>";
+
 struct Document {
   std::string_view text;
   // What ended it. kLine: "\n" + separator + "\n". kBareLine: separator + "\n" with no line before

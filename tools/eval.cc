@@ -1,21 +1,26 @@
-// `tern eval`: what draft heads are worth on given prompts.
+// `tern eval`: what draft heads are worth on given prompts, or a model's perplexity on a text.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "kernels/parallel.h"
 #include "tools/commands.h"
+#include "tools/documents.h"
 #include "tools/heads.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
 #include "tools/sampling_flags.h"
 #include "trainer/acceptance.h"
+#include "trainer/perplexity.h"
 #include "trainer/prompt_file.h"
 
 namespace tern {
@@ -24,8 +29,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct EvalOptions {
-  std::string prompts, draft = "auto";
+  std::string prompts, perplexity, draft = "auto";
   size_t limit = 0;
+  int32_t context = 0;
   AcceptanceOptions acceptance;
 };
 
@@ -90,7 +96,59 @@ void CheckUsage(EvalOptions& options, const CommonOptions& common) {
   }
 }
 
+// As `tern tokenize` packs them: every document between a beginning and an end of sequence, but for
+// the beginning of the first.
+std::vector<TokenId> EncodeDocuments(const Model& model, const Tokenizer& tokenizer,
+                                     std::string_view file, int64_t* bytes) {
+  std::vector<TokenId> ids;
+  for (const Document& document : SplitDocuments(file, kDocumentSeparator)) {
+    if (!ids.empty() && model.config.bos_token_id >= 0) ids.push_back(model.config.bos_token_id);
+    const std::vector<TokenId> text = tokenizer.Encode(document.text);
+    ids.insert(ids.end(), text.begin(), text.end());
+    *bytes += static_cast<int64_t>(document.text.size());
+    if (document.end != Document::End::kNone && tokenizer.eos() >= 0)
+      ids.push_back(tokenizer.eos());
+  }
+  return ids;
+}
+
+void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
+  const std::string file = ReadFile(options.perplexity);
+  const std::string dir = ResolveModel(common.model);
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
+  const Model model = LoadModel(dir);
+  int64_t bytes = 0;
+  const std::vector<TokenId> ids = EncodeDocuments(model, *tokenizer, file, &bytes);
+  PerplexityReport report;
+  {
+    Progress progress("eval", "tokens", static_cast<double>(ids.size()));
+    report = MeasurePerplexity(model, ids, bytes, options.context, [&progress](int64_t done) {
+      progress.Update(static_cast<double>(done));
+    });
+  }
+  const double rate = static_cast<double>(report.tokens) / report.seconds;
+  if (common.json) {
+    std::cout
+        << Json{{"tokens", report.tokens},           {"bytes", report.bytes},
+                {"context", report.context},         {"loss", report.loss()},
+                {"perplexity", report.perplexity()}, {"bits_per_byte", report.bits_per_byte()},
+                {"tokens_per_second", rate},         {"threads", ThreadCount()},
+                {"peak_memory_mb", PeakMemoryMb()}}
+               .dump(2)
+        << std::endl;
+    return;
+  }
+  std::printf(
+      "%lld tokens of %lld bytes, windows of %d: perplexity %.4f, %.4f nats per token, "
+      "%.4f bits per byte, %.1f tokens/s\n",
+      static_cast<long long>(report.tokens), static_cast<long long>(report.bytes), report.context,
+      report.perplexity(), report.loss(), report.bits_per_byte(), rate);
+}
+
 void RunEval(EvalOptions& options, const CommonOptions& common) {
+  if (options.prompts.empty() == options.perplexity.empty())
+    throw CLI::RequiredError("one of --prompts and --perplexity");
+  if (!options.perplexity.empty()) return RunPerplexity(options, common);
   CheckUsage(options, common);
   const std::vector<Prompt> prompts = ReadPrompts(options.prompts, options.limit);
   const std::string dir = ResolveModel(common.model);
@@ -121,12 +179,19 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<EvalOptions>();
   GenerationOptions& generation = options->acceptance.generation;
   generation.max_tokens = 128;
-  CLI::App* command = app.add_subcommand(
-      "eval", "Compares plain and speculative decoding: acceptance, speed, identical text");
+  CLI::App* command = app.add_subcommand("eval",
+                                         "Compares plain and speculative decoding: acceptance, "
+                                         "speed, identical text; or measures perplexity");
+  command->add_option("--prompts", options->prompts,
+                      "JSONL (prompt, text, turns or messages) or one prompt a line");
+  command->add_option(
+      "--perplexity", options->perplexity,
+      "Measure how well the model predicts this text file instead (documents end with\n"
+      "a line <|endoftext|>)");
   command
-      ->add_option("--prompts", options->prompts,
-                   "JSONL (prompt, text, turns or messages) or one prompt a line")
-      ->required();
+      ->add_option("--context", options->context,
+                   "Tokens of a window of --perplexity; 0 = the model's context, at most 512")
+      ->capture_default_str();
   command->add_option("--limit", options->limit, "Use the first N prompts; 0 = all")
       ->capture_default_str();
   command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most per prompt")

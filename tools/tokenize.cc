@@ -35,7 +35,7 @@ namespace {
 struct TokenizeOptions {
   std::vector<std::string> files;
   std::string tokenizer, out, unpack;
-  std::string separator = "<|endoftext|>";
+  std::string separator = std::string(kDocumentSeparator);
   bool train = false;
   std::string type = "unigram";
   TokenizerTrainOptions training;

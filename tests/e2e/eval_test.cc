@@ -1,6 +1,7 @@
 // `tern eval` and `--heads` as a user runs them.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -136,6 +137,22 @@ TEST_F(EvalTest, BadInputIsOneError) {
   EXPECT_EQ(Tern({"eval"}).status, 2);
   EXPECT_EQ(Tern({"eval", "--prompts", prompts_, "--max-tokens", "0"}).status, 2);
   EXPECT_EQ(Tern({"eval", "--prompts", prompts_, "--repeats", "0"}).status, 2);
+}
+
+TEST_F(EvalTest, PerplexityOfATextFile) {
+  const std::string text = dir_.Write("t.txt", "the cat sat on the mat and the dog sat on it");
+  const ProgramResult result = Tern({"eval", "--perplexity", text, "--context", "16", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["bytes"], 44);
+  EXPECT_EQ(report["context"], 16);
+  const double loss = report["loss"], tokens = report["tokens"];
+  EXPECT_NEAR(report["perplexity"], std::exp(loss), 1e-6 * std::exp(loss));
+  EXPECT_NEAR(report["bits_per_byte"], loss * tokens / std::log(2.0) / 44, 1e-9);
+  ExpectFailure(Tern({"eval", "--perplexity", dir_ / "none.txt"}), {"none.txt"});
+  ExpectFailure(Tern({"eval", "--perplexity", text, "--context", "100000"}), {"context", "100000"});
+  ExpectFailure(Tern({"eval", "--perplexity", dir_.Write("e.txt", "")}), {"tokens"});
+  EXPECT_EQ(Tern({"eval"}).status, 2);
 }
 
 }  // namespace
