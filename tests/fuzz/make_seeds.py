@@ -1,0 +1,102 @@
+"""Writes the seeds of the GGUF and safetensors fuzz targets: small files that use every part of the formats.
+
+Run: python3 tests/fuzz/make_seeds.py   (gguf 0.19.0, safetensors, numpy 2)
+"""
+import pathlib
+import sys
+
+import gguf
+import numpy as np
+from safetensors.numpy import save_file
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "golden"))
+from make_gguf_fixture import I2_S, IQ1_BN, IQ2_BN, add, finish, i2_s, iq1_bn, iq2_bn  # noqa: E402
+
+Type = gguf.GGMLQuantizationType
+
+
+def gguf_writer(name, arch):
+    folder = HERE / "corpus/gguf"
+    folder.mkdir(parents=True, exist_ok=True)
+    return gguf.GGUFWriter(folder / name, arch)
+
+
+def write_values():
+    writer = gguf_writer("values.gguf", "llama")
+    for kind in gguf.GGUFValueType:
+        if kind not in (gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY):
+            writer.add_key_value("v." + kind.name, 1, kind)
+    writer.add_array("texts", ["a", "", "b"])
+    writer.add_array("ints", [1, 2])
+    writer.add_custom_alignment(64)
+    finish(writer)
+
+
+def write_types():
+    writer = gguf_writer("types.gguf", "llama")
+    values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 256)
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.TQ1_0, Type.TQ2_0):
+        add(writer, kind.name, gguf.quants.quantize(values, kind).tobytes(), (1, 256), kind)
+    for kind, size in ((Type.Q6_K, 210), (Type.Q4_K, 144)):
+        add(writer, kind.name, bytes(range(size)), (1, 256), kind)
+    codes = np.sign(values).astype(np.int8)
+    add(writer, "I2_S", i2_s(codes, 0.5), (1, 256), I2_S)
+    add(writer, "IQ1_BN", iq1_bn(codes, [0.5]), (1, 256), IQ1_BN)
+    add(writer, "IQ2_BN", iq2_bn(codes, [0.5]), (1, 256), IQ2_BN)
+    finish(writer)
+
+
+def write_model(name, arch, sub_norms, qk_norm, kind, d=64):
+    """A whole model with d = f."""
+    vocab = 8
+    random = np.random.default_rng(1)
+    writer = gguf_writer(name, arch)
+    writer.add_context_length(32)
+    writer.add_embedding_length(d)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(d)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"<{i}>" for i in range(vocab - 1)] + ["<|eot_id|>"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    if qk_norm:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(2.0)
+        writer.add_rope_scaling_orig_ctx_len(16)
+    writer.add_tensor("token_embd.weight", random.standard_normal((vocab, d)).astype(np.float16))
+    norms = ["attn_norm", "ffn_norm"] + ["attn_sub_norm", "ffn_sub_norm"] * sub_norms
+    sizes = [("output_norm", d)] + [("blk.0." + n, d) for n in norms]
+    sizes += [("blk.0.attn_q_norm", d // 2), ("blk.0.attn_k_norm", d // 2)] * qk_norm
+    for norm, size in sizes:
+        writer.add_tensor(norm + ".weight", np.ones(size, np.float32))
+    for linear in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        rows = d // 2 if linear in ("attn_k", "attn_v") else d
+        codes = random.integers(-1, 2, (rows, d)).astype(np.int8)
+        pack = {I2_S: lambda: i2_s(codes, 0.5), IQ1_BN: lambda: iq1_bn(codes, [0.5] * rows),
+                IQ2_BN: lambda: iq2_bn(codes, [0.5] * rows), Type.F16: lambda: (codes / 2).astype("<f2").tobytes()}
+        add(writer, f"blk.0.{linear}.weight", pack[kind](), (rows, d), kind)
+    finish(writer)
+
+
+def write_safetensors():
+    folder = HERE / "corpus/safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"a": np.float32([[1, 2], [3, 4]]), "b": np.float16([0.5]), "c": np.uint8([1, 2, 3])},
+              folder / "kinds.safetensors", metadata={"format": "pt"})
+    save_file({"scalar": np.array(1, np.float32), "empty": np.zeros((0, 3), np.float32),
+               "i": np.int64([1])}, folder / "shapes.safetensors")
+    (folder / "none.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+
+
+if __name__ == "__main__":
+    write_values()
+    write_types()
+    write_model("bitnet.gguf", "bitnet-b1.58", sub_norms=True, qk_norm=False, kind=I2_S)
+    write_model("llama.gguf", "llama", sub_norms=False, qk_norm=False, kind=IQ1_BN)
+    write_model("qwen3.gguf", "qwen3", sub_norms=False, qk_norm=True, kind=Type.F16, d=16)
+    write_safetensors()
