@@ -157,6 +157,8 @@ uint64_t HashMatrix(const TernaryMatrix& matrix, uint64_t hash) {
   const uint64_t shape[] = {matrix.rows, matrix.cols};
   hash = HashBytes(std::as_bytes(std::span(shape)), hash);
   hash = HashBytes(std::as_bytes(std::span(&matrix.scale, 1)), hash);
+  if (matrix.group_scales.size() > 0)
+    hash = HashBytes(std::as_bytes(matrix.group_scales.span()), hash);
   return HashBytes(
       std::as_bytes(matrix.data.span().first(PackedTernaryBytes(matrix.rows, matrix.cols))), hash);
 }
@@ -181,6 +183,9 @@ std::string BackboneFingerprint(const Model& model) {
     for (const AlignedBuffer<float>* gain :
          {&w.input_layernorm, &w.attn_sub_norm, &w.post_attention_layernorm, &w.ffn_sub_norm}) {
       hash = HashBytes(std::as_bytes(gain->span()), hash);
+    }
+    for (const AlignedBuffer<float>* gain : {&w.q_norm, &w.k_norm}) {
+      if (c.qk_norm) hash = HashBytes(std::as_bytes(gain->span()), hash);
     }
   }
   return HashName(hash);

@@ -43,6 +43,17 @@ LayerWeights LoadLayer(WeightSource& source, int32_t layer) {
   return w;
 }
 
+bool HasOneScale(const LayerWeights& w) {
+  for (const TernaryMatrix* matrix :
+       {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj}) {
+    if (matrix->group_scales.size() > 0) return false;
+  }
+  return true;
+}
+
+// Weights that may carry a scale each, where matrices have several.
+constexpr size_t kScaleGroup = 128;
+
 bool IsGguf(const std::string& path) {
   std::array<char, 4> magic = {};
   std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
@@ -54,9 +65,13 @@ bool IsGguf(const std::string& path) {
 size_t ModelBytes(const ModelConfig& config) {
   const size_t d = Size(config.hidden_size), f = Size(config.intermediate_size);
   const size_t q = Size(config.q_width()), kv = Size(config.kv_width());
-  const size_t ternary = PackedTernaryBytes(q, d) + 2 * PackedTernaryBytes(kv, d) +
-                         PackedTernaryBytes(d, q) + 2 * PackedTernaryBytes(f, d) +
-                         PackedTernaryBytes(d, f);
+  const bool has_groups = config.activations == Activations::kFloat;
+  const auto bytes = [&](size_t rows, size_t cols) {
+    const size_t groups = has_groups ? (cols + kScaleGroup - 1) / kScaleGroup : 0;
+    return PackedTernaryBytes(rows, cols) + sizeof(float) * groups * PadRows(rows);
+  };
+  const size_t ternary =
+      bytes(q, d) + 2 * bytes(kv, d) + bytes(d, q) + 2 * bytes(f, d) + bytes(d, f);
   const size_t gains = 2 * d + (config.qk_norm ? 2 * Size(config.head_dim) : 0) +
                        (config.attn_sub_norm ? q : 0) + (config.ffn_sub_norm ? f : 0);
   const size_t tables = config.tie_word_embeddings ? 1 : 2;
@@ -72,11 +87,6 @@ std::unique_ptr<RopeTable> MakeRopeTable(const ModelConfig& config) {
 }
 
 Model MakeModel(WeightSource& source) {
-  if (source.config().activations != Activations::kInt8 ||
-      source.config().hidden_act != HiddenAct::kRelu2 || !source.config().attn_sub_norm ||
-      !source.config().ffn_sub_norm || source.config().qk_norm) {
-    throw Unsupported(source.path() + ": tern does not run this architecture yet");
-  }
   Model model;
   model.config = source.config();
   const ModelConfig& config = model.config;
@@ -86,6 +96,8 @@ Model MakeModel(WeightSource& source) {
   model.norm = source.LoadGain(Gain::kFinal, -1, Size(config.hidden_size));
   for (int32_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     model.layers.push_back(LoadLayer(source, layer));
+    // A file need not say that it is weight-only; BitNet's matrices have one scale each.
+    if (!HasOneScale(model.layers.back())) model.config.activations = Activations::kFloat;
   }
   model.rope = MakeRopeTable(config);
   return model;

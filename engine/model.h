@@ -42,13 +42,14 @@ struct Model {
 };
 
 // Bytes of memory that a loaded model takes: 2 bits a ternary weight, bf16 embeddings, fp32 gains
-// and RoPE tables. Scales beyond one per matrix are not counted: the configuration does not tell.
+// and RoPE tables; for weight-only models also a scale per 128 weights, which they may have.
 size_t ModelBytes(const ModelConfig& config);
 
 // The tables of cosines and sines that `config` asks for.
 std::unique_ptr<RopeTable> MakeRopeTable(const ModelConfig& config);
 
-// Assembles a model from a source; throws its errors, or where memory does not suffice.
+// Assembles a model from a source; throws its errors, or where memory does not suffice. Its
+// activations are kFloat where the source says so, or where any matrix has several scales.
 Model MakeModel(WeightSource& source);
 
 // Loads a Hugging Face directory (config.json and safetensors) or a GGUF file. Validates every

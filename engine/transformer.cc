@@ -8,11 +8,14 @@
 #include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/parallel.h"
+#include "kernels/quantize.h"
 #include "kernels/rope.h"
 #include "kernels/ternary_matmul.h"
 #include "kernels/vocab_projection.h"
+#include "kernels/weight_only_matmul.h"
 
-// Formulas: the BitNet b1.58 reference (RMSNorm before, and a second one inside, each block).
+// Formulas: the reference implementations of BitNet b1.58 (RMSNorm before, and a second one inside,
+// each block), Llama (only the former) and Qwen3 (and one on each head of q and k).
 // Rounding follows the mathematically clean form rather than the bf16 of the reference
 // implementation: fp32 residual stream, norms, softmax and epilogues, int8 activations, exact
 // integer products, bf16 KV.
@@ -160,27 +163,63 @@ void ListVisibleSlots(const Pass& p) {
 
 // --- The layers. ---
 
-// RMSNorm, then int8 per row: the input of ternary linears. The result lives until the next call.
-QuantizedRows NormQuantize(const Pass& p, std::string_view name, int32_t layer,
-                           MatView<const float> x, const AlignedBuffer<float>& gain) {
+// What ternary linears multiply: int8 rows or fp32 rows, as the model's activations are.
+struct LinearInput {
+  QuantizedRows int8;
+  MatView<const float> floats;
+};
+
+// RMSNorm, where the model has this one (`gain` is not empty), then int8 per row, where it takes
+// that. The result lives until the next call.
+LinearInput NormInput(const Pass& p, std::string_view name, int32_t layer, MatView<const float> x,
+                      const AlignedBuffer<float>& gain) {
   const float eps = p.model.config.rms_norm_eps;
-  if (p.tap != nullptr) {
-    const MatView<float> normed = p.ws.tap_rows.View(x.rows, x.cols);
+  const bool takes_int8 = p.model.config.activations == Activations::kInt8;
+  const bool has_norm = gain.size() > 0;
+  const MatView<float> normed = p.ws.normed.View(x.rows, x.cols);
+  if (has_norm && (!takes_int8 || p.tap != nullptr)) {
     RmsNorm(x, gain.span(), eps, normed);
     p.Show(name, layer, normed);
   }
-  const QuantizedRows out = p.ws.Quantized(x.rows, x.cols);
-  RmsNormQuantize(x, gain.span(), eps, out);
-  return out;
+  if (!takes_int8) return {.floats = has_norm ? normed : x};
+  const QuantizedRows int8 = p.ws.Quantized(x.rows, x.cols);
+  if (has_norm) {
+    RmsNormQuantize(x, gain.span(), eps, int8);
+  } else {
+    QuantizeRows(x, int8);
+  }
+  return {.int8 = int8};
 }
 
 // y = x W^T, shown under the weight's name.
-MatView<float> Linear(const Pass& p, std::string_view name, int32_t layer, const TernaryMatrix& w,
-                      const QuantizedRows& x, AlignedBuffer<float>& buffer) {
-  const MatView<float> y = buffer.View(x.n(), w.rows);
-  TernaryMatmul(w.View(), x, y);
+MatView<float> Multiply(const Pass& p, std::string_view name, int32_t layer, const TernaryMatrix& w,
+                        const LinearInput& x, AlignedBuffer<float>& buffer) {
+  const MatView<float> y = buffer.View(p.n(), w.rows);
+  if (p.model.config.activations == Activations::kInt8) {
+    TernaryMatmul(w.View(), x.int8, y);
+  } else {
+    WeightOnlyMatmul(w.View(), x.floats, y);
+  }
   p.Show(name, layer, y);
   return y;
+}
+
+// RMSNorm of every head of x [n, heads * hd] on its own, where the model has it.
+void NormHeads(const Pass& p, std::string_view name, int32_t layer, MatView<float> x,
+               const AlignedBuffer<float>& gain) {
+  if (gain.size() == 0) return;
+  const MatView<float> heads(x.data, x.rows * x.cols / gain.size(), gain.size());
+  RmsNorm(heads, gain.span(), p.model.config.rms_norm_eps, heads);
+  p.Show(name, layer, x);
+}
+
+void Gate(const Pass& p, MatView<float> gate, MatView<const float> up) {
+  switch (p.model.config.hidden_act) {
+    case HiddenAct::kRelu2:
+      return ReluSquaredGate(gate, up, gate);
+    case HiddenAct::kSilu:
+      return SiluGate(gate, up, gate);
+  }
 }
 
 // Rounds K and V to the cache's type before any row, their own included, reads them.
@@ -206,11 +245,13 @@ void StoreKeysAndValues(const Pass& p, int32_t layer, MatView<const float> k,
 void AttentionBlock(const Pass& p, int32_t layer, MatView<float> residual) {
   const LayerWeights& w = p.model.layers[static_cast<size_t>(layer)];
   Workspace& ws = p.ws;
-  const QuantizedRows x = NormQuantize(p, "input_layernorm", layer, residual, w.input_layernorm);
-  const MatView<float> q = Linear(p, "q_proj", layer, w.q_proj, x, ws.q);
-  const MatView<float> k = Linear(p, "k_proj", layer, w.k_proj, x, ws.k);
-  const MatView<float> v = Linear(p, "v_proj", layer, w.v_proj, x, ws.v);
+  const LinearInput x = NormInput(p, "input_layernorm", layer, residual, w.input_layernorm);
+  const MatView<float> q = Multiply(p, "q_proj", layer, w.q_proj, x, ws.q);
+  const MatView<float> k = Multiply(p, "k_proj", layer, w.k_proj, x, ws.k);
+  const MatView<float> v = Multiply(p, "v_proj", layer, w.v_proj, x, ws.v);
 
+  NormHeads(p, "q_norm", layer, q, w.q_norm);
+  NormHeads(p, "k_norm", layer, k, w.k_norm);
   const std::span<const int32_t> positions = ws.positions.span().first(p.n());
   ApplyRope(*p.model.rope, positions, q);
   ApplyRope(*p.model.rope, positions, k);
@@ -221,22 +262,22 @@ void AttentionBlock(const Pass& p, int32_t layer, MatView<float> residual) {
             mixed);
   p.Show("attention", layer, mixed);
 
-  const QuantizedRows o = NormQuantize(p, "attn_sub_norm", layer, mixed, w.attn_sub_norm);
-  AddInPlace(residual, Linear(p, "o_proj", layer, w.o_proj, o, ws.projected));
+  const LinearInput o = NormInput(p, "attn_sub_norm", layer, mixed, w.attn_sub_norm);
+  AddInPlace(residual, Multiply(p, "o_proj", layer, w.o_proj, o, ws.projected));
 }
 
 void FfnBlock(const Pass& p, int32_t layer, MatView<float> residual) {
   const LayerWeights& w = p.model.layers[static_cast<size_t>(layer)];
   Workspace& ws = p.ws;
-  const QuantizedRows x =
-      NormQuantize(p, "post_attention_layernorm", layer, residual, w.post_attention_layernorm);
-  const MatView<float> gate = Linear(p, "gate_proj", layer, w.gate_proj, x, ws.gate);
-  const MatView<float> up = Linear(p, "up_proj", layer, w.up_proj, x, ws.up);
-  ReluSquaredGate(gate, up, gate);
+  const LinearInput x =
+      NormInput(p, "post_attention_layernorm", layer, residual, w.post_attention_layernorm);
+  const MatView<float> gate = Multiply(p, "gate_proj", layer, w.gate_proj, x, ws.gate);
+  const MatView<float> up = Multiply(p, "up_proj", layer, w.up_proj, x, ws.up);
+  Gate(p, gate, up);
   p.Show("gated", layer, gate);
 
-  const QuantizedRows gated = NormQuantize(p, "ffn_sub_norm", layer, gate, w.ffn_sub_norm);
-  AddInPlace(residual, Linear(p, "down_proj", layer, w.down_proj, gated, ws.projected));
+  const LinearInput gated = NormInput(p, "ffn_sub_norm", layer, gate, w.ffn_sub_norm);
+  AddInPlace(residual, Multiply(p, "down_proj", layer, w.down_proj, gated, ws.projected));
 }
 
 void RunLayer(const Pass& p, int32_t layer, MatView<float> residual) {

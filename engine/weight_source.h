@@ -58,8 +58,8 @@ class WeightSource {
   // Finite values, `size` of them.
   virtual AlignedBuffer<float> LoadGain(Gain gain, int32_t layer, size_t size) = 0;
   // Rows of q and k are in the order that half-split RoPE wants (pairs are elements i and i + hd/2
-  // of a head): sources whose file holds another order turn it back. With Activations::kInt8 the
-  // matrix has one scale.
+  // of a head): sources whose file holds another order turn it back. A matrix with
+  // several scales makes the model weight-only.
   virtual TernaryMatrix LoadLinear(Linear linear, int32_t layer, size_t rows, size_t cols) = 0;
 };
 

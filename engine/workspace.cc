@@ -44,7 +44,7 @@ Workspace::Workspace(const ModelConfig& config, int32_t max_rows, int32_t max_lo
   for (AlignedBuffer<float>* b : {&q, &attention}) *b = AlignedBuffer<float>(s.n * s.q);
   for (AlignedBuffer<float>* b : {&k, &v}) *b = AlignedBuffer<float>(s.n * s.kv);
   for (AlignedBuffer<float>* b : {&gate, &up}) *b = AlignedBuffer<float>(s.n * s.f);
-  tap_rows = AlignedBuffer<float>(s.n * std::max(s.d, s.f));
+  normed = AlignedBuffer<float>(s.n * std::max({s.d, s.q, s.f}));
   logit_hidden = AlignedBuffer<float>(s.m * s.d);
   logits = AlignedBuffer<float>(s.m * s.vocab);
   attention_scratch = AlignedBuffer<float>(s.scratch);
@@ -61,7 +61,7 @@ Workspace::Workspace(const ModelConfig& config, int32_t max_rows, int32_t max_lo
 size_t Workspace::Bytes(const ModelConfig& config, int32_t max_rows, int32_t max_logit_rows,
                         int32_t max_context) {
   const Sizes s(config, max_rows, max_logit_rows, max_context);
-  const size_t per_row = 3 * s.d + 2 * s.q + 2 * s.kv + 2 * s.f + std::max(s.d, s.f) + 6;
+  const size_t per_row = 3 * s.d + 2 * s.q + 2 * s.kv + 2 * s.f + std::max({s.d, s.q, s.f}) + 6;
   return 4 * (s.n * per_row + s.m * (s.d + s.vocab) + s.scratch + s.tail) + s.codes +
          s.n * sizeof(AttentionRow);
 }

@@ -41,7 +41,7 @@ class Workspace {
   AlignedBuffer<float> logit_hidden;  // [m, d]: the rows of hidden that logits are wanted for
   AlignedBuffer<float> logits;        // [m, V]
   AlignedBuffer<float> attention_scratch;
-  AlignedBuffer<float> tap_rows;  // [n, max(d, f)] normed rows, which only a tap sees
+  AlignedBuffer<float> normed;  // [n, max(d, h*hd, f)]: fp32 inputs of linears; or for a tap only
   // The forest: one entry per row.
   AlignedBuffer<int32_t> sequences, parents, positions, slots;  // [n]
   AlignedBuffer<int32_t> tail_slots;  // [n * (n + 1) / 2] backs AttentionRow::tail_slots

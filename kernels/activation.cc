@@ -41,6 +41,12 @@ HWY_INLINE FloatVec Silu(FloatTag d, FloatVec v) {
   return hn::Mul(v, hn::Div(numerator, hn::Add(one, e)));
 }
 
+void SiluGateRange(const MatView<const float>& gate, const MatView<const float>& up,
+                   const MatView<float>& out, size_t begin, size_t end) {
+  const auto fn = [](FloatVec g, FloatVec u) HWY_ATTR { return hn::Mul(Silu(FloatTag(), g), u); };
+  for (size_t r = begin; r < end; ++r) MapRow(gate.Row(r), up.Row(r), out.Row(r), out.cols, fn);
+}
+
 void ResidualSiluRange(const float* x, const MatView<const float>& bias, const MatView<float>& z,
                        size_t begin, size_t end) {
   const FloatTag d;
@@ -72,15 +78,31 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tern {
 HWY_EXPORT(ReluSquaredRange);
+HWY_EXPORT(SiluGateRange);
 HWY_EXPORT(AddRange);
 HWY_EXPORT(ResidualSiluRange);
 
-void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<float> out) {
+namespace {
+
+void CheckGate(MatView<const float> gate, MatView<const float> up, MatView<float> out) {
   TERN_CHECK(gate.rows == out.rows && gate.cols == out.cols && up.rows == out.rows &&
              up.cols == out.cols)
-      << "relu^2 gate: gate [" << gate.rows << ", " << gate.cols << "], up [" << up.rows << ", "
-      << up.cols << "], out [" << out.rows << ", " << out.cols << "]";
+      << "gate [" << gate.rows << ", " << gate.cols << "], up [" << up.rows << ", " << up.cols
+      << "], out [" << out.rows << ", " << out.cols << "]";
+}
+
+}  // namespace
+
+void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<float> out) {
+  CheckGate(gate, up, out);
   const auto range = HWY_DYNAMIC_DISPATCH(ReluSquaredRange);
+  ParallelFor(out.rows, RowGrain(out.cols),
+              [&](size_t begin, size_t end) { range(gate, up, out, begin, end); });
+}
+
+void SiluGate(MatView<const float> gate, MatView<const float> up, MatView<float> out) {
+  CheckGate(gate, up, out);
+  const auto range = HWY_DYNAMIC_DISPATCH(SiluGateRange);
   ParallelFor(out.rows, RowGrain(out.cols),
               [&](size_t begin, size_t end) { range(gate, up, out, begin, end); });
 }

@@ -11,7 +11,11 @@ namespace tern {
 // out = relu(gate)^2 * up (BitNet 2B-4T). All [n, f]; out may be gate or up.
 void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<float> out);
 
-// z[r] = x + silu(z[r] + bias[r]), silu(v) = v / (1 + exp(-v)): residual blocks that share their
+// out = silu(gate) * up, silu(v) = v / (1 + exp(-v)) (Llama). All [n, f]; out may be gate or up.
+// Bits depend on the target.
+void SiluGate(MatView<const float> gate, MatView<const float> up, MatView<float> out);
+
+// z[r] = x + silu(z[r] + bias[r]): residual blocks that share their
 // input. x [d], bias and z [n, d]. Bits depend on the target.
 void ResidualSilu(std::span<const float> x, MatView<const float> bias, MatView<float> z);
 

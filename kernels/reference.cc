@@ -76,6 +76,27 @@ void TernaryMatmul(MatView<const int8_t> weights, float w_scale, const Quantized
   }
 }
 
+void WeightOnlyMatmul(const TernaryView& w, MatView<const float> x, MatView<float> y) {
+  const size_t padded_rows = (w.rows + 15) / 16 * 16;
+  for (size_t i = 0; i < x.rows; ++i) {
+    for (size_t r = 0; r < w.rows; ++r) {
+      float total = 0, sum = 0;
+      for (size_t c = 0; c < w.cols; ++c) {
+        sum += static_cast<float>(UnpackWeight(w, r, c)) * x.Row(i)[c];
+        const size_t next = c + 1;
+        const bool group_ends =
+            next % 128 == 0 || next == w.cols || (w.group_cols > 0 && next % w.group_cols == 0);
+        if (!group_ends) continue;
+        total +=
+            sum * (w.group_scales == nullptr ? w.scale
+                                             : w.group_scales[c / w.group_cols * padded_rows + r]);
+        sum = 0;
+      }
+      y.Row(i)[r] = total;
+    }
+  }
+}
+
 int UnpackInt8(const Int8Matrix& packed, size_t row, size_t column) {
   const size_t line = row / 16 * (PadK(packed.cols) / 4) + column / 4;
   return packed.data[line * 64 + row % 16 * 4 + column % 4] - 128;
@@ -114,6 +135,15 @@ void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView
     for (size_t c = 0; c < out.cols; ++c) {
       const double relu = std::max(0.0, static_cast<double>(gate.Row(r)[c]));
       out.Row(r)[c] = relu * relu * static_cast<double>(up.Row(r)[c]);
+    }
+  }
+}
+
+void SiluGate(MatView<const float> gate, MatView<const float> up, MatView<double> out) {
+  for (size_t r = 0; r < out.rows; ++r) {
+    for (size_t c = 0; c < out.cols; ++c) {
+      const double g = static_cast<double>(gate.Row(r)[c]);
+      out.Row(r)[c] = g / (1.0 + std::exp(-g)) * static_cast<double>(up.Row(r)[c]);
     }
   }
 }

@@ -33,6 +33,9 @@ float TernarizeAbsMean(MatView<const float> weights, MatView<int8_t> out);
 void TernaryMatmul(MatView<const int8_t> weights, float w_scale, const QuantizedRows& x,
                    MatView<float> y);
 
+// Exact, scales of any kind: the contract's order in fp32.
+void WeightOnlyMatmul(const TernaryView& w, MatView<const float> x, MatView<float> y);
+
 // The value of the code at (row, column) of a packed matrix, read off the picture in int8_pack.h.
 int UnpackInt8(const Int8Matrix& packed, size_t row, size_t column);
 
@@ -44,6 +47,8 @@ void ApplyRope(double theta, size_t head_dim, std::span<const int32_t> positions
                MatView<const float> x, MatView<double> y);
 
 void ReluSquaredGate(MatView<const float> gate, MatView<const float> up, MatView<double> out);
+
+void SiluGate(MatView<const float> gate, MatView<const float> up, MatView<double> out);
 
 void ResidualSilu(std::span<const float> x, MatView<const float> bias, MatView<const float> z,
                   MatView<double> out);

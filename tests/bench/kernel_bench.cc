@@ -1,10 +1,9 @@
 // Times the kernels that a forward pass spends its time in, and prints one JSON object per line.
 //   kernel_bench                  the usual shapes
 //   kernel_bench small            the ternary products of small models, 1 to 16 rows
-//   kernel_bench draft            what a step with draft heads computes, beside its bf16
-//   equivalents kernel_bench M K N [TARGET]   one ternary product: M rows, K inputs, N outputs,
-//   under a target
-//                                 cap
+//   kernel_bench weight_only      fp32 rows by ternary weights with a scale per 128
+//   kernel_bench draft            what a step with draft heads computes, and the same in bf16
+//   kernel_bench M K N [TARGET]   one ternary product: M rows, K inputs, N outputs; TARGET: a cap
 // Times are the best of many runs on warm caches: bounds of what the code can do, not of a decode
 // step, whose weights come from memory.
 #include <algorithm>
@@ -24,6 +23,7 @@
 #include "kernels/ternary_matmul.h"
 #include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
+#include "kernels/weight_only_matmul.h"
 
 namespace tern {
 namespace {
@@ -69,6 +69,18 @@ void BenchTernary(size_t m, size_t k, size_t n) {
   const QuantizedRows x = {codes.View(m, PadK(k)), scales.span(), sums.span()};
   const double seconds = BestSeconds([&] { TernaryMatmul(packed.View(), x, y.View(m, n)); });
   Print("ternary_matmul", m, k, n, static_cast<double>(m * k * n), seconds);
+}
+
+void BenchWeightOnly(size_t m, size_t k, size_t n) {
+  const size_t groups = (k + 127) / 128;
+  const AlignedBuffer<int8_t> weights = AlignedBuffer<int8_t>::Zeroed(n * k);
+  AlignedBuffer<float> scales(n * groups), y(m * n);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = 1.0f + static_cast<float>(i % 7);
+  const TernaryMatrix packed = PackTernaryGroups(weights.View(n, k), scales.View(n, groups), 128);
+  const AlignedBuffer<float> x = AlignedBuffer<float>::Zeroed(m * k);
+  const double seconds =
+      BestSeconds([&] { WeightOnlyMatmul(packed.View(), x.View(m, k), y.View(m, n)); });
+  Print("weight_only_matmul", m, k, n, static_cast<double>(m * k * n), seconds);
 }
 
 void BenchVocab(size_t m, size_t k, size_t n) {
@@ -143,6 +155,12 @@ int Run(int argc, char** argv) {
   if (argc == 2 && argv[1] == std::string("small")) {
     for (const auto& [k, n] : {std::pair<size_t, size_t>{192, 512}, {256, 256}, {256, 768}}) {
       for (size_t m = 1; m <= 16; ++m) BenchTernary(m, k, n);
+    }
+    return 0;
+  }
+  if (argc == 2 && argv[1] == std::string("weight_only")) {
+    for (const auto& [k, n] : {std::pair<size_t, size_t>{256, 768}, {2560, 6912}}) {
+      for (const size_t m : {1u, 2u, 4u, 8u, 64u}) BenchWeightOnly(m, k, n);
     }
     return 0;
   }

@@ -93,6 +93,7 @@ class Stages {
   // 127 * 2 * kUlp = 1.5e-5); each such code moves y by one unit. Three roundings in the epilogue.
   void CheckLinear(const Matrix& x, const TernaryMatrix& w, const Matrix& y,
                    const std::string& where) {
+    if (model_.config.activations == Activations::kFloat) return CheckWeightOnly(x, w, y, where);
     std::vector<int8_t> weights(w.rows * w.cols);
     UnpackTernary(w.View(), {weights.data(), w.rows, w.cols});
     for (size_t r = 0; r < x.rows; ++r) {
@@ -117,17 +118,61 @@ class Stages {
     }
   }
 
+  // y = W x with a scale per group; the kernel's bound.
+  void CheckWeightOnly(const Matrix& x, const TernaryMatrix& w, const Matrix& y,
+                       const std::string& where) {
+    ASSERT_GT(w.group_scales.size(), 0u);
+    std::vector<int8_t> weights(w.rows * w.cols);
+    UnpackTernary(w.View(), {weights.data(), w.rows, w.cols});
+    const double groups = static_cast<double>((w.cols + w.group_cols - 1) / w.group_cols);
+    for (size_t r = 0; r < x.rows; ++r) {
+      for (size_t o = 0; o < w.rows; ++o) {
+        double sum = 0, absolute = 0;
+        for (size_t c = 0; c < x.cols; ++c) {
+          const double term = weights[o * w.cols + c] * x.At(r, c) *
+                              w.group_scales[c / w.group_cols * PadRows(w.rows) + o];
+          sum += term;
+          absolute += std::fabs(term);
+        }
+        ExpectNear(sum, y.At(r, o), (groups + 130) * kUlp * absolute, where);
+      }
+    }
+  }
+
+  // The input of a linear: `source` normed and shown as `name`, or itself where there is no norm.
+  const Matrix& NormedInput(const std::string& source, const std::string& name, int32_t layer,
+                            const AlignedBuffer<float>& gain) {
+    if (gain.size() == 0) return Tapped(source, layer);
+    CheckNorm(Tapped(source, layer), gain, Tapped(name, layer), name);
+    return Tapped(name, layer);
+  }
+
+  // What RoPE turns: the projection, or its heads normed.
+  const Matrix& HeadsOf(const std::string& which, int32_t layer) {
+    return Tapped(which + (model_.config.qk_norm ? "_norm" : "_proj"), layer);
+  }
+
+  void CheckHeadNorms(const std::string& which, int32_t layer, const AlignedBuffer<float>& gain) {
+    if (gain.size() == 0) return;
+    Matrix x = Tapped(which + "_proj", layer), y = Tapped(which + "_norm", layer);
+    x.rows = y.rows = x.values.size() / gain.size();
+    x.cols = y.cols = gain.size();
+    CheckNorm(x, gain, y, which + "_norm");
+  }
+
   // Head `head` of row r, turned by position r.
   std::vector<double> Rotated(const Matrix& x, size_t r, size_t head) const {
     const size_t hd = static_cast<size_t>(model_.config.head_dim), half = hd / 2;
     std::vector<double> out(hd);
     for (size_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(r) *
-                           std::pow(model_.config.rope_theta,
-                                    -2.0 * static_cast<double>(i) / static_cast<double>(hd));
+      const double angle =
+          static_cast<double>(r) *
+          std::pow(model_.config.rope_theta,
+                   -2.0 * static_cast<double>(i) / static_cast<double>(hd)) /
+          (model_.config.rope_divisors.empty() ? 1 : model_.config.rope_divisors[i]);
       const double a = x.At(r, head * hd + i), b = x.At(r, head * hd + i + half);
-      out[i] = a * std::cos(angle) - b * std::sin(angle);
-      out[i + half] = b * std::cos(angle) + a * std::sin(angle);
+      out[i] = model_.config.rope_magnitude * (a * std::cos(angle) - b * std::sin(angle));
+      out[i + half] = model_.config.rope_magnitude * (b * std::cos(angle) + a * std::sin(angle));
     }
     return out;
   }
@@ -135,7 +180,7 @@ class Stages {
   // K and V in the cache: rounded to bf16 (2^-8 of the value, and fp32 errors of the rotation
   // before).
   void CheckCache(int32_t layer) {
-    const Matrix &k = Tapped("k_proj", layer), &v = Tapped("v_proj", layer);
+    const Matrix &k = HeadsOf("k", layer), &v = Tapped("v_proj", layer);
     const size_t hd = static_cast<size_t>(model_.config.head_dim);
     for (size_t r = 0; r < k.rows; ++r) {
       for (int32_t head = 0; head < model_.config.num_key_value_heads; ++head) {
@@ -159,7 +204,7 @@ class Stages {
   void CheckAttention(int32_t layer) {
     const ModelConfig& config = model_.config;
     const size_t hd = static_cast<size_t>(config.head_dim);
-    const Matrix &q = Tapped("q_proj", layer), &out = Tapped("attention", layer);
+    const Matrix &q = HeadsOf("q", layer), &out = Tapped("attention", layer);
     for (size_t r = 0; r < q.rows; ++r) {
       for (int32_t head = 0; head < config.num_attention_heads; ++head) {
         const std::vector<double> query = Rotated(q, r, static_cast<size_t>(head));
@@ -205,29 +250,35 @@ class Stages {
     CheckLinear(normed, w.q_proj, Tapped("q_proj", layer), "q_proj");
     CheckLinear(normed, w.k_proj, Tapped("k_proj", layer), "k_proj");
     CheckLinear(normed, w.v_proj, Tapped("v_proj", layer), "v_proj");
+    CheckHeadNorms("q", layer, w.q_norm);
+    CheckHeadNorms("k", layer, w.k_norm);
     CheckCache(layer);
     CheckAttention(layer);
-    CheckNorm(Tapped("attention", layer), w.attn_sub_norm, Tapped("attn_sub_norm", layer),
-              "attn_sub_norm");
-    CheckLinear(Tapped("attn_sub_norm", layer), w.o_proj, Tapped("o_proj", layer), "o_proj");
+    CheckLinear(NormedInput("attention", "attn_sub_norm", layer, w.attn_sub_norm), w.o_proj,
+                Tapped("o_proj", layer), "o_proj");
 
     const Matrix middle = Sum(x, Tapped("o_proj", layer));
     const Matrix& ffn = Tapped("post_attention_layernorm", layer);
     CheckNorm(middle, w.post_attention_layernorm, ffn, "post_attention_layernorm");
     CheckLinear(ffn, w.gate_proj, Tapped("gate_proj", layer), "gate_proj");
     CheckLinear(ffn, w.up_proj, Tapped("up_proj", layer), "up_proj");
-    const Matrix &gate = Tapped("gate_proj", layer), &up = Tapped("up_proj", layer);
-    for (size_t i = 0; i < gate.values.size(); ++i) {
-      const double positive = std::max(gate.values[i], 0.0),
-                   expected = positive * positive * up.values[i];
-      ExpectNear(expected, Tapped("gated", layer).values[i], 3 * kUlp * std::fabs(expected),
-                 "gated");
-    }
-    CheckNorm(Tapped("gated", layer), w.ffn_sub_norm, Tapped("ffn_sub_norm", layer),
-              "ffn_sub_norm");
-    CheckLinear(Tapped("ffn_sub_norm", layer), w.down_proj, Tapped("down_proj", layer),
-                "down_proj");
+    CheckGate(layer);
+    CheckLinear(NormedInput("gated", "ffn_sub_norm", layer, w.ffn_sub_norm), w.down_proj,
+                Tapped("down_proj", layer), "down_proj");
     ASSERT_EQ(Sum(middle, Tapped("down_proj", layer)).values, Tapped("layer", layer).values);
+  }
+
+  void CheckGate(int32_t layer) {
+    const Matrix &gate = Tapped("gate_proj", layer), &up = Tapped("up_proj", layer);
+    const bool silu = model_.config.hidden_act == HiddenAct::kSilu;
+    for (size_t i = 0; i < gate.values.size(); ++i) {
+      const double g = gate.values[i], positive = std::max(g, 0.0);
+      const double act = silu ? g / (1 + std::exp(-g)) : positive * positive;
+      const double expected = act * up.values[i];
+      // silu: 2^-21 from exp, four roundings.
+      ExpectNear(expected, Tapped("gated", layer).values[i],
+                 (silu ? 0x1p-20 : 3 * kUlp) * std::fabs(expected), "gated");
+    }
   }
 
   // The residual stream is fp32: one rounded addition.
@@ -262,19 +313,27 @@ class Stages {
   std::map<std::pair<std::string, int32_t>, Matrix> taps_;
 };
 
-class ForwardParity : public testing::TestWithParam<std::string> {};
-
-TEST_P(ForwardParity, EveryStageEqualsTheFormulas) {
-  ASSERT_TRUE(SetMaxTarget(GetParam()));
+// The shapes of TinyConfig, the norms and activations of every architecture.
+std::vector<ModelConfig> Configs() {
+  std::vector<ModelConfig> configs = {TinyLlamaConfig(), TinyQwenConfig()};
   for (const auto& [heads, kv_heads, head_dim, f, tied] :
        {std::tuple{4, 2, 16, 160, true}, {3, 1, 32, 172, false}, {1, 1, 16, 20, true}}) {
-    ModelConfig config = TinyConfig();
+    ModelConfig& config = configs.emplace_back(TinyConfig());
     config.num_attention_heads = heads;
     config.num_key_value_heads = kv_heads;
     config.head_dim = head_dim;
     config.hidden_size = heads * head_dim;
     config.intermediate_size = f;
     config.tie_word_embeddings = tied;
+  }
+  return configs;
+}
+
+class ForwardParity : public testing::TestWithParam<std::string> {};
+
+TEST_P(ForwardParity, EveryStageEqualsTheFormulas) {
+  ASSERT_TRUE(SetMaxTarget(GetParam()));
+  for (const ModelConfig& config : Configs()) {
     const Model model = MakeTinyModel(config, 3);
     const std::vector<TokenId> tokens = RandomTokens(90, config.vocab_size, 4);
     Stages(model, tokens).CheckAll();

@@ -33,6 +33,9 @@ const ModelConfig& ConfigNamed(const std::string& name) {
   static const ModelConfig tiny = TinyConfig();
   static const ModelConfig one_kv_head = Shape(3, 1, 32, 172, 101, false);
   static const ModelConfig narrow = Shape(1, 1, 16, 20, 37, true);
+  static const ModelConfig llama = TinyLlamaConfig();
+  static const ModelConfig qwen = TinyQwenConfig();
+  if (name == "llama" || name == "qwen") return name == "llama" ? llama : qwen;
   return name == "tiny" ? tiny : name == "one_kv_head" ? one_kv_head : narrow;
 }
 
@@ -188,7 +191,8 @@ TEST_P(ForwardProperty, DroppedRowsLeaveNoTrace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ForwardProperty,
-                         testing::Combine(testing::Values("tiny", "one_kv_head", "narrow"),
+                         testing::Combine(testing::Values("tiny", "one_kv_head", "narrow", "llama",
+                                                          "qwen"),
                                           testing::ValuesIn(SupportedTargets())),
                          [](const auto& param_info) {
                            return std::get<0>(param_info.param) + "_" +

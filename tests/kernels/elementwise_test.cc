@@ -43,6 +43,24 @@ TEST(ReluSquaredGate, MayOverwriteAnInputAndKeepsNaN) {
   });
 }
 
+TEST(SiluGate, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([] {
+    for (size_t f = 1; f <= 35; ++f) {
+      RandomData random(static_cast<uint32_t>(f));
+      AlignedBuffer<float> gate = random.Floats(3 * f, -30.0f, 30.0f);
+      const AlignedBuffer<float> up = random.Floats(3 * f);
+      gate[0] = 500.0f;
+      gate[f] = -500.0f;
+      AlignedBuffer<double> expected(3 * f);
+      reference::SiluGate(gate.View(3, f), up.View(3, f), expected.View(3, f));
+      SiluGate(gate.View(3, f), up.View(3, f), gate.View(3, f));
+      // 2^-21 from exp, and four roundings; silu(-500) is 0 to the last normal number.
+      EXPECT_TRUE(AllNear(expected.View(3, f), gate.View(3, f),
+                          {.absolute = 0x1p-100, .relative = 0x1p-20}));
+    }
+  });
+}
+
 TEST(ResidualSilu, EqualsTheTwinOnEveryTarget) {
   OnEveryTarget([] {
     for (size_t d : {1u, 3u, 16u, 17u, 35u, 64u}) {

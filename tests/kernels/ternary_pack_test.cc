@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/quantize.h"
@@ -120,6 +121,42 @@ TEST(TernarizeAbsMean, HalfTheMeanRoundsToZeroAndTinyMatricesUseTheFloor) {
   const std::vector<float> tiny = {1e-9f, -1e-9f, 0.0f, 1e-9f};
   EXPECT_EQ(TernarizeAbsMean({tiny.data(), 2, 2}, {got.data(), 2, 2}), 1e-5f);
   EXPECT_EQ(got, (std::vector<int8_t>{0, 0, 0, 0}));
+}
+
+// As few scales as say the same: groups of zeros, whose scale is 0, agree with any.
+TEST(PackTernaryGroups, KeepsAsFewScalesAsSayTheSame) {
+  constexpr size_t kRows = 20, kCols = 48, kGroup = 16;
+  RandomData random(21);
+  AlignedBuffer<int8_t> codes = random.Ternaries(kRows * kCols);
+  std::fill_n(codes.data() + 2 * kCols + kGroup, kGroup, int8_t{0});  // row 2, group 1
+  AlignedBuffer<float> scales(kRows * 3);
+  const auto pack = [&] {
+    return PackTernaryGroups(codes.View(kRows, kCols), scales.View(kRows, 3), kGroup);
+  };
+  for (float& s : scales.span()) s = 0.25f;
+  scales[2 * 3 + 1] = 0;
+  const TernaryMatrix one = pack();
+  EXPECT_TRUE(one.View().has_one_scale());
+  EXPECT_EQ(one.scale, 0.25f);
+
+  for (size_t g = 0; g < 3; ++g) scales[7 * 3 + g] = 0.5f;
+  const TernaryMatrix rows = pack();
+  ASSERT_EQ(rows.group_cols, kCols);
+  ASSERT_EQ(rows.group_scales.size(), PadRows(kRows));
+  for (size_t r = 0; r < kRows; ++r) EXPECT_EQ(rows.group_scales[r], r == 7 ? 0.5f : 0.25f) << r;
+
+  scales[7 * 3 + 2] = 0.125f;
+  const TernaryMatrix groups = pack();
+  ASSERT_EQ(groups.group_cols, kGroup);
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t g = 0; g < 3; ++g)
+      EXPECT_EQ(groups.group_scales[g * PadRows(kRows) + r], scales[r * 3 + g]) << r << " " << g;
+  }
+  for (const TernaryMatrix* packed : {&one, &rows, &groups}) {
+    AlignedBuffer<int8_t> back(kRows * kCols);
+    UnpackTernary(packed->View(), back.View(kRows, kCols));
+    EXPECT_TRUE(std::equal(back.data(), back.data() + back.size(), codes.data()));
+  }
 }
 
 }  // namespace
