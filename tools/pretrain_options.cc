@@ -104,8 +104,9 @@ void BindWatching(CLI::App& command, PretrainOptions& o) {
   BindIntervals(command, loop, group);
   add("--layers-every", loop.layers_every,
       "Steps between records of quantisation error and flipped weights");
-  add("--flip-alarm", loop.flip_alarm,
-      "Share of a layer's weights flipped between two records that is reported");
+  add("--flip-alarm", loop.flips.alarm,
+      "Share of a layer's weights flipped between two records that is too much, after warm-up");
+  add("--flip-jump", loop.flips.jump, "as is this many times the layer's running share");
   add("--spike-sigmas", loop.stability.sigmas,
       "Deviations above the running mean that make a loss a spike");
   add("--spike-jump", loop.stability.least_jump, "and nats above it, at least");
@@ -150,7 +151,17 @@ ModelConfig ResolveConfig(const PretrainOptions& o, uint32_t vocabulary) {
       vocabulary > 0 ? static_cast<int32_t>(vocabulary) : o.vocabulary.value_or(kDefaultVocabulary);
   if (config.num_attention_heads > 0)
     config.head_dim = config.hidden_size / config.num_attention_heads;
-  config.max_position_embeddings = std::max(config.max_position_embeddings, o.loop.sequence);
+  if (o.context && *o.context > 0 && *o.context < o.loop.sequence) {
+    throw InvalidArgument("--context is " + std::to_string(*o.context) +
+                          ", expected at least the " + std::to_string(o.loop.sequence) +
+                          " tokens of a --sequence");
+  }
+  if (!(config.rope_theta > 1 && std::isfinite(config.rope_theta))) {
+    throw InvalidArgument("--rope-theta is " + std::to_string(config.rope_theta) +
+                          ", expected a number above 1");
+  }
+  if (!o.context)
+    config.max_position_embeddings = std::max(config.max_position_embeddings, o.loop.sequence);
   ValidateShape(config);
   return config;
 }

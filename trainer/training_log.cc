@@ -66,25 +66,20 @@ void TrainingLoop::LogLayers() {
     total[layer] += slice.size();
   }
   nlohmann::json layers = nlohmann::json::array();
-  bool alarm = false;
+  std::vector<double> shares;
   for (size_t layer = 0; layer < stats.size(); ++layer) {
-    const double share = static_cast<double>(flipped[layer]) /
-                         static_cast<double>(std::max<uint64_t>(1, total[layer]));
+    shares.push_back(static_cast<double>(flipped[layer]) /
+                     static_cast<double>(std::max<uint64_t>(1, total[layer])));
     layers.push_back({{"layer", layer},
                       {"activation_error", stats[layer].activation_error},
                       {"zero_share", stats[layer].zero_share},
-                      {"flipped_share", share}});
-    if (share <= options_.flip_alarm) continue;
-    alarm = true;
-    progress_.Say("alarm: step " + std::to_string(state_.step) + ", layer " +
-                  std::to_string(layer) + ": " + FormatNumber(100 * share) +
-                  "% of the ternary weights flipped in " +
-                  std::to_string(state_.step - old_codes_step_) + " steps, above --flip-alarm " +
-                  FormatNumber(100 * options_.flip_alarm) + "%");
+                      {"flipped_share", shares.back()}});
   }
+  const std::string alarm = flip_watch_.Record(old_codes_step_, state_.step, shares);
+  if (!alarm.empty()) progress_.Say(alarm);
   directory_.AppendMetric({{"step", state_.step},
                            {"flip_steps", state_.step - old_codes_step_},
-                           {"flip_alarm", alarm},
+                           {"flip_alarm", flip_watch_.alarmed()},
                            {"layers", std::move(layers)}});
   RememberCodes();
 }

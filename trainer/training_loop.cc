@@ -31,6 +31,17 @@ void Validate(const LoopOptions& options) {
   positive("--eval-every", options.eval_every);
   positive("--checkpoint-every", options.checkpoint_every);
   positive("--layers-every", options.layers_every);
+  const auto check = [](const char* name, double value, bool ok, const char* expected) {
+    if (ok) return;
+    throw InvalidArgument(std::string(name) + " is " + FormatNumber(value) + ", expected " +
+                          expected);
+  };
+  check("--clip", options.clip_norm, options.clip_norm >= 0, "0 (no limit) or more");
+  for (const auto& [name, beta] :
+       {std::pair{"--beta1", options.adamw.beta1}, std::pair{"--beta2", options.adamw.beta2}}) {
+    check(name, beta, beta >= 0 && beta < 1, "0 or more and less than 1");
+  }
+  Validate(options.flips);
   Validate(options.schedule);
   Validate(options.stability);
 }
@@ -45,7 +56,8 @@ TrainingLoop::TrainingLoop(Trainable& model, const BatchSource& data, const Held
       directory_(directory),
       options_record_(std::move(options_record)),
       moments_(model.parameters().size()),
-      tokens_(static_cast<size_t>(options.batch) * data.width()) {
+      tokens_(static_cast<size_t>(options.batch) * data.width()),
+      flip_watch_(options.flips, options.layers_every, options.schedule.warmup_steps) {
   Validate(options_);
 }
 

@@ -12,6 +12,7 @@
 #include "trainer/adamw.h"
 #include "trainer/batch_source.h"
 #include "trainer/checkpoint.h"
+#include "trainer/flip_watch.h"
 #include "trainer/machine.h"
 #include "trainer/progress_line.h"
 #include "trainer/run_directory.h"
@@ -35,7 +36,7 @@ struct LoopOptions {
       65536;  // tokens of each; 0: the whole file. The last one always reads the whole file
   uint64_t checkpoint_every = 200;
   uint64_t layers_every = 100;  // steps between records of quantisation error and flipped weights
-  double flip_alarm = 0.1;  // share of a layer's ternary weights flipped between two such records
+  FlipWatchOptions flips;       // of these records
   bool export_checkpoints = true;           // also write `out_dir` at every checkpoint
   std::string out_dir;                      // the exported model; empty: none
   GemmPeak* peak = nullptr;                 // measured anew while training; null: no MFU
@@ -103,6 +104,7 @@ class TrainingLoop {
   std::vector<int32_t> tokens_;         // [batch, width of data]
   std::vector<int8_t> old_codes_;       // ternary codes of step old_codes_step_
   uint64_t old_codes_step_ = 0;
+  FlipWatch flip_watch_;
   StepMeter meter_;
   ProgressLine progress_;
   double last_loss_ = 0;

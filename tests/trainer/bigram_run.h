@@ -31,7 +31,6 @@ inline LoopOptions BigramOptions(uint64_t steps) {
   options.log_every = options.eval_every = options.layers_every = 20;
   options.checkpoint_every = 10;
   options.eval_tokens = 64;
-  options.flip_alarm = 1;
   return options;
 }
 
