@@ -211,27 +211,29 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
     if (options.must_resume && !there)
       throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
   };
-  const bool is_new = !fs::exists(run);
-  require_checkpoint(!is_new);
-  if (is_new && !options.init.empty()) ReadHfConfig(options.init);  // throws
-  // Until here nothing was written: what was wrong so far leaves no trace.
-  RunDirectory directory(run);
-  if (options.restart) directory.Clear();
-  require_checkpoint(directory.Newest().has_value());
-  CopyTokenizer(options);
-
+  require_checkpoint(RunDirectory::HasCheckpoint(run));
   const BackboneOptions backbone_options = ResolveBackbone(options);
+  RequireTrainingMemory(config, backbone_options);
+  Backbone backbone(config, backbone_options);
+  const auto begin = [&] {
+    backbone.Initialise(common.seed);
+    if (!options.init.empty()) ImportMasters(options.init, backbone);
+  };
+  const bool begins = options.restart || !RunDirectory::HasCheckpoint(run);
+  if (begins) begin();
   GemmPeak peak(backbone_options.bfloat16);
   loop.peak = &peak;
   loop.stop = &g_stop;
-  Backbone backbone(config, backbone_options);
   BackboneTrainable model(backbone);
+  // Until here nothing was written: what was wrong so far leaves no trace.
+  RunDirectory directory(run);
+  require_checkpoint(directory.Newest().has_value());
+  if (options.restart) directory.Clear();
   TrainingLoop trainer(model, data, valid.get(), loop, directory,
                        RecordOptions(options, config, loop, data, common.seed));
-  if (!trainer.Resume(options.leniency)) {
-    backbone.Initialise(common.seed);
-    if (!options.init.empty()) ImportMasters(options.init, backbone);
-  }
+  // Where another process has just removed the checkpoints, the run begins after all.
+  if (!trainer.Resume(options.leniency) && !begins) begin();
+  CopyTokenizer(options);
   AnnounceRun(config, data, loop);
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);

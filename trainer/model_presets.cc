@@ -81,7 +81,8 @@ void ValidateShape(const ModelConfig& config) {
   CheckField("--hidden", config.hidden_size, config.hidden_size % 4 == 0, "a multiple of 4");
   CheckField("--ffn", config.intermediate_size, config.intermediate_size % 4 == 0,
              "a multiple of 4");
-  CheckField("width of keys", config.kv_width(), config.kv_width() % 4 == 0, "a multiple of 4");
+  CheckField("width of keys (--hidden / --attention-heads x --kv-heads)", config.kv_width(),
+             config.kv_width() % 4 == 0, "a multiple of 4");
 }
 
 double CountParameters(const ModelConfig& c) {

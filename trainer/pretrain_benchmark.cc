@@ -70,9 +70,14 @@ double StateBytes(const ModelConfig& config, int32_t layers) {
 
 // Of activations and weights in GEMM form. Nothing is computed, so hardly any of the memory is
 // touched.
-double WorkspaceBytes(const BenchmarkRequest& request, int32_t layers) {
-  return static_cast<double>(
-      Backbone(WithLayers(request.config, layers), request.backbone).workspace_bytes());
+double WorkspaceBytes(const ModelConfig& config, const BackboneOptions& backbone, int32_t layers) {
+  return static_cast<double>(Backbone(WithLayers(config, layers), backbone).workspace_bytes());
+}
+
+double TrainingBytes(const ModelConfig& config, const BackboneOptions& backbone) {
+  const double one = WorkspaceBytes(config, backbone, 1), two = WorkspaceBytes(config, backbone, 2);
+  return StateBytes(config, config.num_hidden_layers) + one +
+         (config.num_hidden_layers - 1) * (two - one);
 }
 
 void RequireRoom(double needed, const BenchmarkResult& result) {
@@ -111,7 +116,17 @@ void Compose(const BenchmarkRequest& request, BenchmarkResult& result, double la
       request.accumulate * (one_macs + (layers - 1) * (two_macs - one_macs));
 }
 
+void RequireBytes(double bytes) {
+  constexpr double kMost = 9e18;  // what size_t surely holds
+  RequireMemory("training this model", static_cast<size_t>(std::min(bytes, kMost)));
+}
+
 }  // namespace
+
+void RequireTrainingMemory(const ModelConfig& config, const BackboneOptions& backbone) {
+  RequireBytes(StateBytes(config, std::max(2, config.num_hidden_layers)));
+  RequireBytes(TrainingBytes(config, backbone));
+}
 
 BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
   BenchmarkResult result;
@@ -121,10 +136,9 @@ BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request) {
   const double room = kHeadroom * result.available_bytes;
   const double two_state = StateBytes(request.config, 2);
   RequireRoom(two_state, result);  // before anything is allocated
-  const double one = WorkspaceBytes(request, 1), two = WorkspaceBytes(request, 2);
-  result.memory_bytes = StateBytes(request.config, layers) + one + (layers - 1) * (two - one);
+  result.memory_bytes = TrainingBytes(request.config, request.backbone);
   if (request.always_compose || result.memory_bytes > room) {
-    RequireRoom(two_state + two, result);
+    RequireRoom(two_state + WorkspaceBytes(request.config, request.backbone, 2), result);
     Compose(request, result, layers);
   } else {
     Subject whole(request, layers);

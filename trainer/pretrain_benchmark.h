@@ -31,6 +31,9 @@ struct BenchmarkResult {
   double layer_seconds = 0, embedding_and_loss_seconds = 0, optimiser_seconds = 0;
 };
 
+// Throws kInternal where parameters, gradients, moments and activations do not fit in memory.
+void RequireTrainingMemory(const ModelConfig& config, const BackboneOptions& backbone);
+
 // Times real steps on random tokens. Throws kUnsupported where not even two layers fit.
 BenchmarkResult BenchmarkPretraining(const BenchmarkRequest& request);
 

@@ -39,9 +39,13 @@ RunDirectory::RunDirectory(const std::string& dir)
   RemoveTemporaries(dir);
 }
 
-std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic() const {
+bool RunDirectory::HasCheckpoint(const std::string& dir) {
+  return fs::is_directory(dir) && (!ListPeriodic(dir).empty() || fs::exists(dir + kStopName));
+}
+
+std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic(const std::string& dir) {
   std::vector<Periodic> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir_)) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
     if (const auto step = StepOfName(entry.path().filename().string())) {
       found.push_back({*step, entry.path().string()});
     }
@@ -52,7 +56,7 @@ std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic() const {
 
 std::optional<std::string> RunDirectory::Newest() const {
   std::vector<std::string> paths;
-  for (const Periodic& periodic : ListPeriodic()) paths.push_back(periodic.path);
+  for (const Periodic& periodic : ListPeriodic(dir_)) paths.push_back(periodic.path);
   if (fs::exists(StopPath())) paths.push_back(StopPath());
   std::optional<std::string> best;
   std::pair<int32_t, uint64_t> best_order{-1, 0};
@@ -67,7 +71,7 @@ std::optional<std::string> RunDirectory::Newest() const {
 }
 
 std::optional<std::string> RunDirectory::RollbackTarget(uint64_t step) const {
-  const std::vector<Periodic> found = ListPeriodic();
+  const std::vector<Periodic> found = ListPeriodic(dir_);
   if (found.empty()) return std::nullopt;
   const Periodic* target = &found.front();
   for (const Periodic& periodic : found) {
@@ -78,7 +82,7 @@ std::optional<std::string> RunDirectory::RollbackTarget(uint64_t step) const {
 
 void RunDirectory::WritePeriodic(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
   WriteCheckpoint(dir_ + "/" + PeriodicName(header.state.step), header, buffers);
-  std::vector<Periodic> found = ListPeriodic();
+  std::vector<Periodic> found = ListPeriodic(dir_);
   for (size_t i = 0; i + kKeep < found.size(); ++i) fs::remove(found[i].path);
   fs::remove(StopPath());
 }
@@ -88,14 +92,14 @@ void RunDirectory::WriteStop(const CheckpointHeader& header, const CheckpointBuf
 }
 
 void RunDirectory::DropNewerThan(uint64_t step) {
-  for (const Periodic& periodic : ListPeriodic()) {
+  for (const Periodic& periodic : ListPeriodic(dir_)) {
     if (periodic.step > step) fs::remove(periodic.path);
   }
   fs::remove(StopPath());
 }
 
 void RunDirectory::Clear() {
-  for (const Periodic& periodic : ListPeriodic()) fs::remove(periodic.path);
+  for (const Periodic& periodic : ListPeriodic(dir_)) fs::remove(periodic.path);
   fs::remove(StopPath());
   fs::remove(MetricsPath());
 }

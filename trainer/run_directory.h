@@ -21,6 +21,8 @@ class RunDirectory {
   // Creates `dir` where needed, locks it (throws kOverloaded while another process trains in it)
   // and removes leftovers.
   explicit RunDirectory(const std::string& dir);
+  // Whether `dir` has a checkpoint, without creating or locking anything.
+  static bool HasCheckpoint(const std::string& dir);
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
@@ -44,12 +46,13 @@ class RunDirectory {
   void AppendMetric(const nlohmann::json& record);
 
  private:
+  static constexpr char kStopName[] = "/stop.ckpt";
   struct Periodic {
     uint64_t step;
     std::string path;
   };
-  std::vector<Periodic> ListPeriodic() const;  // ascending
-  std::string StopPath() const { return dir_ + "/stop.ckpt"; }
+  static std::vector<Periodic> ListPeriodic(const std::string& dir);  // ascending
+  std::string StopPath() const { return dir_ + kStopName; }
   std::string MetricsPath() const { return dir_ + "/metrics.jsonl"; }
 
   struct CloseFile {

@@ -97,8 +97,36 @@ TEST_F(PretrainFailureTest, BadOptions) {
   ExpectRefused({"--sequence", "-3"}, {"--sequence is -3", "at least 1"});
   ExpectRefused({"--steps", "0"}, {"--steps is 0", "at least 1"});
   ExpectRefused({"--lr", "2"}, {"--lr is 2, expected 0 to 1"});
-  ExpectRefused({"--lr", "nan"}, {"--lr is nan"});
   ExpectRefused({"--rollback-lr", "0"}, {"--rollback-lr is 0"});
+  ExpectRefused({"--beta1", "1"}, {"--beta1 is 1, expected 0 or more and less than 1"});
+  ExpectRefused({"--beta2", "-0.5"}, {"--beta2 is -0.5"});
+  ExpectRefused({"--clip", "-1"}, {"--clip is -1"});
+  ExpectRefused({"--rope-theta", "0"}, {"--rope-theta is 0", "above 1"});
+  ExpectRefused({"--flip-alarm", "0"}, {"--flip-alarm is 0"});
+  ExpectRefused({"--flip-jump", "1"}, {"--flip-jump is 1"});
+  ExpectRefused({"--context", "16"}, {"--context is 16, expected at least the 32 tokens"});
+}
+
+TEST_F(PretrainFailureTest, AModelBeyondTheMemory) {
+  ExpectRefused({"--layers", "100000000"}, {"needs", "MB of memory", "available"});
+  ExpectRefused({"--hidden", "1000000000"}, {"needs", "MB of memory", "available"});
+}
+
+// What is wrong with the masters shows late, when the model is made: still, nothing is left.
+TEST_F(PretrainFailureTest, MastersThatDoNotFit) {
+  const std::string made = dir_ / "made", masters = made + "/masters";
+  Succeed(Pretrain(made, {"--steps", "5"}));
+  ExpectRefused({"--init", masters, "--layers", "1"}, {masters, "expected", "got"});
+  ExpectRefused({"--init", masters, "--hidden", "128"}, {masters, "expected", "got"});
+  ExpectRefused({"--init", made}, {made, "online (bf16 masters)"});
+  const std::string weights = masters + "/model.safetensors", good = ReadFile(weights);
+  WriteFileAtomically(weights, good.substr(0, good.size() - 1000));
+  ExpectRefused({"--init", masters}, {weights});
+  // The same where a run is begun again: it stays as it was.
+  const std::string before = ReadFile(made + "/run/metrics.jsonl");
+  ExpectFailure(Tern(Pretrain(made, {"--steps", "5", "--restart", "--init", masters})), {weights});
+  EXPECT_EQ(ReadFile(made + "/run/metrics.jsonl"), before);
+  EXPECT_TRUE(fs::exists(made + "/run/step-0000000005.ckpt"));
 }
 
 TEST_F(PretrainFailureTest, OutputThatCannotBeWritten) {
