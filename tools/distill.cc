@@ -110,7 +110,9 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   HiddenCacheWriter writer(arguments.out, PlanCache(arguments, model, prompts),
                            static_cast<uint64_t>(arguments.shard_mb * 1048576));
   const uint64_t first = writer.sequences();
-  if (first > 0) {
+  if (first == prompts.size()) {
+    std::fprintf(stderr, "%s: all %zu prompts are there\n", arguments.out.c_str(), prompts.size());
+  } else if (first > 0) {
     std::fprintf(stderr, "%s: going on at prompt %llu of %zu\n", arguments.out.c_str(),
                  static_cast<unsigned long long>(first + 1), prompts.size());
   }

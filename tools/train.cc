@@ -4,6 +4,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -43,7 +44,7 @@ struct TrainSetup {
         loop(ResolveTrainLoop(options, split)),
         data(split.training, common.seed),
         valid(split.training, split.held_out, loop.batch),
-        trainer(model, rows, TrainerOptions(options), Info()) {}
+        trainer(model, rows, TrainerOptions(options), Info(common)) {}
 
   HeadTrainerOptions TrainerOptions(const TrainOptions& options) const {
     HeadTrainerOptions heads = options.heads;
@@ -51,8 +52,11 @@ struct TrainSetup {
     heads.bfloat16 = !options.fp32;
     return heads;
   }
-  MedusaHeadsInfo Info() const {
+  MedusaHeadsInfo Info(const CommonOptions& common) const {
     MedusaHeadsInfo info;
+    // As the user named it; where the model that ships with tern lies is this machine's business.
+    info.base_model =
+        common.model.empty() ? std::filesystem::path(dir).filename().string() : common.model;
     info.backbone_fingerprint = cache.info().backbone_fingerprint;
     info.trained_tokens = static_cast<int64_t>(split.training);
     return info;
@@ -156,7 +160,10 @@ void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_jso
 
 void Train(const TrainOptions& options, const CommonOptions& common) {
   TrainSetup setup(options, common);
-  RunDirectory directory(options.run.empty() ? options.out + "/run" : options.run);
+  const std::string run = options.run.empty() ? options.out + "/run" : options.run;
+  if (options.must_resume && !RunDirectory::HasCheckpoint(run))
+    throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
+  RunDirectory directory(run);
   RemoveTemporaries(options.out);
   if (options.restart) directory.Clear();
   GemmPeak peak(!options.fp32);
@@ -166,7 +173,7 @@ void Train(const TrainOptions& options, const CommonOptions& common) {
   TrainingLoop loop(setup.trainer, setup.data, &setup.valid, setup.loop, directory,
                     RecordTrainOptions(options, setup.loop, setup.cache, common.seed));
   if (!loop.Resume(options.leniency) && options.must_resume) {
-    throw NotFound(options.out + ": no checkpoint to resume from; leave out --resume to start");
+    throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
   }
   std::signal(SIGINT, StopTraining);
   std::signal(SIGTERM, StopTraining);

@@ -98,7 +98,8 @@ uint64_t HiddenCacheInfo::tokens() const {
 HiddenCacheInfo ReadHiddenCacheInfo(const std::string& dir) {
   const std::string path = ManifestPath(dir);
   const json manifest = json::parse(ReadFile(path), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object()) throw BadFile({path, "", "a JSON object", "something else", ""});
+  if (!manifest.is_object())
+    throw BadFile({path, "", "a JSON object", "something else", "make the data again"});
   const auto format = Field<std::string>(manifest, "format", path);
   if (format != kFormat) throw BadFile({path, "format", kFormat, format, ""});
   HiddenCacheInfo info;
@@ -109,6 +110,7 @@ HiddenCacheInfo ReadHiddenCacheInfo(const std::string& dir) {
     throw BadFile({path, "hidden_size and vocab_size", "more than 0", "less", ""});
   info.planned_sequences = Field<uint64_t>(manifest, "planned_sequences", path);
   info.made_by = Field<json::object_t>(manifest, "made_by", path);
+  uint64_t planned = 0;
   for (const json& entry : Field<json::array_t>(manifest, "shards", path)) {
     if (!entry.is_object()) throw BadFile({path, "shards", "objects", entry.dump(), ""});
     HiddenShardInfo& shard = info.shards.emplace_back();
@@ -117,6 +119,13 @@ HiddenCacheInfo ReadHiddenCacheInfo(const std::string& dir) {
     shard.tokens = Field<uint64_t>(entry, "tokens", path);
     if (shard.file.empty() || shard.file.find('/') != std::string::npos)
       throw BadFile({path, "shards: file", "a name in this folder", shard.file, ""});
+    const uint64_t room = info.planned_sequences - planned;
+    if (shard.sequences > room) {
+      throw BadFile({path, "shards: sequences of " + shard.file,
+                     "at most the " + std::to_string(room) + " that remain of planned_sequences",
+                     std::to_string(shard.sequences), "make the data again"});
+    }
+    planned += shard.sequences;
   }
   return info;
 }
@@ -212,8 +221,12 @@ HiddenCache::Shard HiddenCache::OpenShard(const HiddenShardInfo& info) const {
   if (shard.starts.front() != 0 || shard.starts.back() != static_cast<int64_t>(n))
     fail("sequence_starts", "0 to " + std::to_string(n), shard.starts.back());
   for (size_t i = 0; i < s; ++i) {
-    const int64_t length = shard.starts[i + 1] - shard.starts[i];
-    if (length < 1) fail("sequence_starts[" + std::to_string(i + 1) + "]", "ascending", length);
+    const int64_t begin = shard.starts[i], end = shard.starts[i + 1];
+    if (end <= begin || end > static_cast<int64_t>(n)) {
+      fail("sequence_starts[" + std::to_string(i + 1) + "]",
+           std::to_string(begin + 1) + " to " + std::to_string(n), end);
+    }
+    const int64_t length = end - begin;
     const int32_t prompt = shard.prompt_lengths[i];
     if (prompt < 1 || prompt > length)
       fail("prompt_lengths[" + std::to_string(i) + "]", "1 to " + std::to_string(length), prompt);

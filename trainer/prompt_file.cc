@@ -91,7 +91,10 @@ class Reader {
 }  // namespace
 
 std::vector<Prompt> ReadPrompts(const std::string& path, size_t limit) {
-  const std::string file = ReadFile(path);
+  const std::string content = ReadFile(path);
+  std::string_view file = content;
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some editors begin files with it
+  if (file.starts_with(kByteOrderMark)) file.remove_prefix(kByteOrderMark.size());
   const size_t first = file.find_first_not_of(kBlank);
   const bool jsonl = path.ends_with(".jsonl") || path.ends_with(".json") ||
                      (first != std::string::npos && file[first] == '{');

@@ -125,6 +125,7 @@ TEST_F(DistillTrainTest, FromPromptsToHeads) {
   const MedusaHeads heads = LoadMedusaHeads(heads_, LoadModel(model_));
   EXPECT_EQ(heads.count, 3);
   EXPECT_EQ(heads.warning, "");
+  EXPECT_EQ(heads.info.base_model, model_);
   EXPECT_TRUE(std::ranges::any_of(heads.weights.span(), [](BFloat16 w) { return w.bits != 0; }));
   std::istringstream metrics(ReadFile(heads_ + "/run/metrics.jsonl"));
   std::string line, last;
@@ -148,6 +149,7 @@ TEST_F(DistillTrainTest, KilledAndContinuedGivesTheSameBytes) {
   const json again = Run(Distill(killed));
   EXPECT_EQ(again["resumed_at"], 60);
   EXPECT_EQ(again["generated_tokens"], 0);
+  EXPECT_NE(RunProgram(Distill(killed)).err.find("all 60 prompts are there"), std::string::npos);
 
   Run(Train(data_, heads_));
   const std::string killed_heads = dir_ / "killed_heads";
@@ -187,6 +189,14 @@ TEST_F(DistillTrainTest, DataOfAnotherModelIsRefused) {
   ExpectFailure(Train(data_, dir_ / "out"), "made with another model: backbone_fingerprint");
   EXPECT_FALSE(fs::exists(dir_ / "out"));
   EXPECT_TRUE(RunResults(data_) == before);
+}
+
+TEST_F(DistillTrainTest, NothingToResumeLeavesNothing) {
+  Run(Distill(data_));
+  std::vector<std::string> command = Train(data_, heads_);
+  command.push_back("--resume");
+  ExpectFailure(command, "heads/run: no checkpoint to resume from");
+  EXPECT_FALSE(fs::exists(heads_));
 }
 
 TEST_F(DistillTrainTest, DataWithNothingToTrainOnIsRefused) {

@@ -167,6 +167,16 @@ TEST_F(HiddenCacheTest, DefectsAreNamed) {
   // Nor does a writer take a damaged folder for a new one.
   EXPECT_THROW(HiddenCacheWriter(data_, Info(), kShardBytes), Error);
   EXPECT_EQ(ReadFile(data_ + "/manifest.json"), manifest);
+  WriteFileAtomically(Shard(1), whole);
+  nlohmann::json more = nlohmann::json::parse(manifest);
+  more["shards"].push_back(more["shards"][0]);  // more texts than were planned
+  WriteFileAtomically(data_ + "/manifest.json", more.dump());
+  EXPECT_NE(
+      ReadError().find("shards: sequences of shard-00000.safetensors: expected at most the 0"),
+      std::string::npos)
+      << ReadError();
+  WriteFileAtomically(data_ + "/manifest.json", "");
+  EXPECT_NE(ReadError().find("manifest.json: expected a JSON object"), std::string::npos);
   WriteFileAtomically(data_ + "/manifest.json", "{\"format\": 3}");
   EXPECT_NE(ReadError().find("format: expected another type, got 3"), std::string::npos);
   WriteFileAtomically(data_ + "/manifest.json", "{");

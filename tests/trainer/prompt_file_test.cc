@@ -52,6 +52,12 @@ TEST(PromptFile, PlainTextIsOnePromptALine) {
   EXPECT_EQ(ReadPrompts(path, 2).size(), 2u);
 }
 
+TEST(PromptFile, AByteOrderMarkIsNoText) {
+  TempDir dir;
+  EXPECT_EQ(ReadPrompts(dir.Write("p.txt", "\xEF\xBB\xBFOnce\n"))[0].text, "Once");
+  EXPECT_EQ(ReadPrompts(dir.Write("p", "\xEF\xBB\xBF{\"text\": \"Once\"}\n"))[0].text, "Once");
+}
+
 TEST(PromptFile, OneBrokenLineIsOneErrorWithItsNumber) {
   TempDir dir;
   const std::string good = "{\"prompt\": \"fine\"}\n";
