@@ -44,11 +44,18 @@ bool Connection::Wait(short events, int milliseconds) const {
 
 bool Connection::WaitForRequest(int seconds, const std::atomic<bool>& draining) {
   constexpr int kSliceMs = 100;
-  if (begin_ < end_) return !draining;
-  for (int waited = 0; waited < seconds * 1000 && !draining; waited += kSliceMs) {
-    if (Wait(POLLIN, kSliceMs)) return true;
-  }
-  return false;
+  bool ready = begin_ < end_;
+  for (int waited = 0; !ready && waited < seconds * 1000 && !draining; waited += kSliceMs)
+    ready = Wait(POLLIN, kSliceMs);
+  request_end_ = Clock::now() + request_seconds_;
+  return ready && !draining;
+}
+
+bool Connection::WaitForInput() const {
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(request_end_ - Clock::now()).count();
+  // What has arrived counts, however late this thread comes to see it.
+  return Wait(POLLIN, static_cast<int>(std::max<int64_t>(0, left)));
 }
 
 bool Connection::Gone() const {
@@ -57,11 +64,11 @@ bool Connection::Gone() const {
          (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-bool Connection::is_readable() const { return begin_ < end_ || Wait(POLLIN, stalled_ms_); }
+bool Connection::is_readable() const { return begin_ < end_ || WaitForInput(); }
 
 ssize_t Connection::read(char* data, size_t size) {
   if (begin_ == end_) {
-    if (!Wait(POLLIN, stalled_ms_)) return -1;
+    if (!WaitForInput()) return -1;
     const ssize_t got = recv(socket_, buffer_.data(), buffer_.size(), 0);
     if (got <= 0) return got;
     begin_ = 0;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <string>
 
@@ -14,12 +15,13 @@ namespace tern {
 
 class Connection final : public httplib::Stream {
  public:
-  // Does not own `socket`.
-  Connection(int socket, int stalled_seconds)
-      : socket_(socket), stalled_ms_(stalled_seconds * 1000) {}
+  // Does not own `socket`. A write may stand still for `stalled_seconds`; a request arrives whole
+  // within `request_seconds` of its first byte, or reading it fails.
+  Connection(int socket, int stalled_seconds, int request_seconds)
+      : socket_(socket), stalled_ms_(stalled_seconds * 1000), request_seconds_(request_seconds) {}
 
-  // Waits for the first byte of a request. False after `seconds`, where the other side has closed,
-  // or soon after `draining` is set.
+  // Waits for the first byte of a request, from which its time counts. False after `seconds`, where
+  // the other side has closed, or soon after `draining` is set.
   bool WaitForRequest(int seconds, const std::atomic<bool>& draining);
   // The other side has closed the connection, or at least its half of it. Sends and reads nothing.
   bool Gone() const;
@@ -33,9 +35,13 @@ class Connection final : public httplib::Stream {
   socket_t socket() const override { return socket_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   bool Wait(short events, int milliseconds) const;
+  bool WaitForInput() const;  // as long as the request may still take
 
   const int socket_, stalled_ms_;
+  const std::chrono::seconds request_seconds_;
+  Clock::time_point request_end_;
   std::array<char, 4096> buffer_;  // read ahead: the library reads headers byte by byte
   size_t begin_ = 0, end_ = 0;
 };

@@ -67,6 +67,9 @@ void WithoutLibraryExtras(Request& request) {
   request.headers.erase("Accept-Encoding");
   request.headers.erase("Content-Type");
   request.ranges.clear();
+  // No length is no body; the library would wait for the connection's end.
+  if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding"))
+    request.headers.emplace("Content-Length", "0");
 }
 
 void RaiseBacklog(int listening) {
@@ -203,7 +206,7 @@ class HttpServer::Impl final : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override {
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    Connection connection(socket, options_.stalled_seconds);
+    Connection connection(socket, options_.stalled_seconds, options_.request_seconds);
     current_connection = &connection;
     bool ok = true, closed = false;
     while (ok && !closed && connection.WaitForRequest(options_.idle_seconds, draining_)) {

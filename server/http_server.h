@@ -18,7 +18,8 @@ struct HttpOptions {
   size_t connections = 128;
   size_t max_body_bytes = 8u << 20;
   int idle_seconds = 5;      // after which a connection without a request is closed
-  int stalled_seconds = 30;  // of a client that neither reads nor writes what it should
+  int stalled_seconds = 30;  // of a client that does not read its answer
+  int request_seconds = 10;  // from a request's first byte to its last
 };
 
 class HttpServer {

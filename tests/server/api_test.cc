@@ -1,8 +1,11 @@
 // The JSON contract of whole answers and of errors, against a server of a tiny model.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/test_server.h"
@@ -280,6 +283,26 @@ TEST_F(ApiTest, MalformedHttpDoesNoHarm) {
     }
   }
   EXPECT_EQ(HttpClient(server_.port()).Get("/health").status, 200);
+}
+
+TEST_F(ApiTest, NoLengthIsNoBody) {
+  HttpClient client(server_.port());
+  client.SendBytes("POST /v1/completions HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(client.ReadHead().status, 400);  // at once: the connection stays open
+}
+
+// A request that trickles in would hold a thread for as long as its sender likes.
+TEST_F(ApiTest, ARequestArrivesInTimeOrNotAtAll) {
+  HttpClient client(server_.port());
+  const auto start = std::chrono::steady_clock::now();
+  const auto trickle = [&] {
+    for (int i = 0; i < 100; ++i) {
+      client.SendBytes("X");  // throws where the server has hung up
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  };
+  EXPECT_THROW(trickle(), std::runtime_error);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
 }
 
 }  // namespace

@@ -110,7 +110,8 @@ class TestServer {
   ServedModel served_{model_.config, tokenizer_, chat_, "tiny", "test", 512, 1};
   ComputeThread compute_;
   CompletionService service_{served_, compute_};
-  HttpServer http_{service_, {.port = 0, .connections = 24, .stalled_seconds = 1}};
+  HttpServer http_{service_,
+                   {.port = 0, .connections = 24, .stalled_seconds = 1, .request_seconds = 1}};
 
  private:
   static std::vector<std::unique_ptr<Drafter>> Gated(Gate& gate) {
