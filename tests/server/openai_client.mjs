@@ -2,15 +2,16 @@
 //
 //   node openai_client.mjs path/to/tern
 //
-// The package "openai" is looked for in $TERN_NODE_MODULES (a folder that holds node_modules) and in
-// the folders above this file. Exit status 77 where it is not there: skipped.
+// The package "openai" is looked for in $TERN_NODE_MODULES (a folder that holds node_modules), where
+// tools/install-openai-client puts it, and in the folders above this file. Exit status 77 where it is not
+// there: skipped.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
 function loadClient() {
-  const places = [import.meta.url];
+  const places = [new URL('../../build/openai-client/x.js', import.meta.url), import.meta.url];
   if (process.env.TERN_NODE_MODULES) places.unshift(`${process.env.TERN_NODE_MODULES}/x.js`);
   for (const place of places) {
     try {
@@ -19,7 +20,7 @@ function loadClient() {
       if (error.code !== 'MODULE_NOT_FOUND') throw error;
     }
   }
-  console.log('skipped: openai_client: the npm package "openai" is not there (see TERN_NODE_MODULES)');
+  console.log('skipped: openai_client: the npm package "openai" is not there; tools/install-openai-client installs it');
   process.exit(77);
 }
 
