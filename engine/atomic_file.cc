@@ -1,12 +1,12 @@
 #include "engine/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "engine/error.h"
 #include "kernels/check.h"
@@ -18,6 +18,10 @@ constexpr size_t kBufferBytes = 1 << 20;
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)), temporary_(path_ + ".tmp." + std::to_string(::getpid())) {
+  // Found out now, not after the work of hours.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path_, ignored))
+    throw InvalidArgument(path_ + ": is a folder, expected a file to write; give another path");
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) throw SystemError("cannot create " + temporary_, errno);
 }
@@ -86,14 +90,30 @@ void WriteFileAtomically(const std::string& path, std::string_view content) {
 }
 
 std::string ReadFile(const std::string& path) {
-  std::error_code code;
-  if (!std::filesystem::is_regular_file(path, code)) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
     throw NotFound(path + ": no such file; check the path");
+  if (fd < 0) throw SystemError("cannot open " + path, errno);
+  struct Closer {
+    int fd;
+    ~Closer() { ::close(fd); }
+  } const closer{fd};
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) throw SystemError("cannot read " + path, errno);
+  // A device may never end; a pipe is what a shell makes of <(command).
+  if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode))
+    throw NotFound(path + ": neither a file nor a pipe; check the path");
+  std::string content;
+  content.reserve(std::min(static_cast<size_t>(info.st_size), size_t{1} << 26));
+  for (size_t size = 0;;) {
+    content.resize(size + kBufferBytes);
+    const ssize_t count = ::read(fd, content.data() + size, content.size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw SystemError("cannot read " + path, errno);
+    size += static_cast<size_t>(count);
+    content.resize(size);
+    if (count == 0) return content;
   }
-  std::ifstream file(path, std::ios::binary);
-  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) throw SystemError("cannot read " + path, errno);
-  return content;
 }
 
 }  // namespace tern

@@ -35,7 +35,7 @@ class AtomicFile {
 };
 
 void WriteFileAtomically(const std::string& path, std::string_view content);
-// The whole file as a string; throws kNotFound or kInternal.
+// The whole file, or all that a pipe brings, as a string; throws kNotFound or kInternal.
 std::string ReadFile(const std::string& path);
 
 }  // namespace tern

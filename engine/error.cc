@@ -1,11 +1,13 @@
 #include "engine/error.h"
 
+#include <cerrno>
 #include <system_error>
 
 namespace tern {
 
 Error BadFile(const FileProblem& problem) {
-  std::string message = problem.path + ": " + problem.what;
+  std::string message = problem.path;
+  if (!problem.what.empty()) message += ": " + problem.what;
   if (!problem.expected.empty()) message += ": expected " + problem.expected;
   if (!problem.got.empty())
     message += (problem.expected.empty() ? ": got " : ", got ") + problem.got;
@@ -19,7 +21,12 @@ Error InvalidArgument(const std::string& message) {
 Error NotFound(const std::string& message) { return {Error::Kind::kNotFound, message}; }
 Error Unsupported(const std::string& message) { return {Error::Kind::kUnsupported, message}; }
 Error SystemError(const std::string& what, int code) {
-  return {Error::Kind::kInternal, what + ": " + std::generic_category().message(code)};
+  const char* todo = "";
+  if (code == ENOSPC || code == EDQUOT || code == EFBIG)
+    todo = "; free some space or write elsewhere";
+  if (code == EACCES || code == EPERM || code == EROFS)
+    todo = "; change the permissions or give another path";
+  return {Error::Kind::kInternal, what + ": " + std::generic_category().message(code) + todo};
 }
 
 }  // namespace tern

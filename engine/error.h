@@ -34,7 +34,8 @@ struct FileProblem {
 [[nodiscard]] Error InvalidArgument(const std::string& message);
 [[nodiscard]] Error NotFound(const std::string& message);
 [[nodiscard]] Error Unsupported(const std::string& message);
-// Appends the text of the errno value `code`, e.g. "No space left on device".
+// Appends the text of the errno value `code`, e.g. "No space left on device", and for the common
+// ones what to do.
 [[nodiscard]] Error SystemError(const std::string& what, int code);
 
 }  // namespace tern

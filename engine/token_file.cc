@@ -36,6 +36,13 @@ Header MakeHeader(const TokenFileInfo& info) {
 
 }  // namespace
 
+bool IsTokenFileOrEmpty(const std::string& path) {
+  const MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  return bytes.empty() ||
+         (bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0);
+}
+
 TokenFileWriter::TokenFileWriter(const std::string& path, uint32_t vocab_size,
                                  uint64_t tokenizer_hash)
     : file_(path), info_{.vocab_size = vocab_size, .tokenizer_hash = tokenizer_hash} {

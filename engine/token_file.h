@@ -27,6 +27,10 @@ struct TokenFileInfo {
   uint64_t tokenizer_hash = 0;  // HashBytes of tokenizer.model
 };
 
+// Whether `path` is a file that begins as a packed token file does, or an empty one: writing there
+// loses nothing else.
+bool IsTokenFileOrEmpty(const std::string& path);
+
 // Streams tokens into a file that appears whole at Commit, or not at all.
 class TokenFileWriter {
  public:

@@ -1,8 +1,14 @@
 // The `tern` program. Sub-commands live in files of their own; this one dispatches and reports
 // failure.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -40,6 +46,42 @@ void ApplyRuntimeOptions(const CommonOptions& common) {
   if (common.threads > 0) SetThreadCount(common.threads);
 }
 
+// Decimal digits, with a sign where `sign` allows one: the library would take -1 for an unsigned
+// number of twenty digits, and 010 for 8.
+std::string WholeNumberProblem(const std::string& text, bool sign) {
+  const size_t begin = sign && text.starts_with('-') ? 1 : 0;
+  const std::string digits = text.substr(begin);
+  const bool plain = !digits.empty() && (digits == "0" || digits[0] != '0') &&
+                     digits.find_first_not_of("0123456789") == std::string::npos;
+  uint64_t number = 0;
+  if (plain &&
+      std::from_chars(digits.data(), digits.data() + digits.size(), number).ec == std::errc()) {
+    return "";
+  }
+  return "expected a whole number" + std::string(sign ? "" : " of 0 or more") + ", got " + text;
+}
+
+// Ranges let "nan" pass.
+std::string RealNumberProblem(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  const bool finite = end == text.c_str() + text.size() && !text.empty() && std::isfinite(number);
+  return finite ? "" : "expected a number, got " + text;
+}
+
+void CheckNumbers(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type.starts_with("UINT")) {
+      option->check([](const std::string& text) { return WholeNumberProblem(text, false); });
+    } else if (type.starts_with("INT")) {
+      option->check([](const std::string& text) { return WholeNumberProblem(text, true); });
+    } else if (type.starts_with("FLOAT")) {
+      option->check(RealNumberProblem);
+    }
+  }
+}
+
 void AddCommonOptions(CLI::App& command, CommonOptions& common) {
   const auto missing = [&command](const char* name) {
     return command.get_option_no_throw(name) == nullptr;
@@ -66,7 +108,18 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
   command.parse_complete_callback([&common] { ApplyRuntimeOptions(common); });
 }
 
+// A standard stream that is closed would lend its number to the first file that is opened, and what
+// is printed would go into it.
+void OccupyStandardStreams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // Read-only: printing fails as on the closed stream.
+    while (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) >= 0) {
+    }
+  }
+}
+
 int Main(int argc, char** argv) {
+  OccupyStandardStreams();
   CLI::App app{"tern: ternary language models on CPUs", "tern"};
   app.require_subcommand(0, 1);  // zero: so that a wrong name is what the message is about
   app.set_version_flag("--version", VersionLine,
@@ -79,7 +132,10 @@ int Main(int argc, char** argv) {
   AddServe(app, common);
   AddTokenize(app, common);
   AddTrain(app, common);
-  for (CLI::App* command : app.get_subcommands({})) AddCommonOptions(*command, common);
+  for (CLI::App* command : app.get_subcommands({})) {
+    AddCommonOptions(*command, common);
+    CheckNumbers(*command);
+  }
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) throw CLI::RequiredError("A sub-command");

@@ -27,6 +27,7 @@
 #include "tools/commands.h"
 #include "tools/documents.h"
 #include "tools/model_path.h"
+#include "tools/output_guard.h"
 #include "tools/report.h"
 
 namespace tern {
@@ -51,6 +52,13 @@ std::vector<MappedFile> MapFiles(const std::vector<std::string>& paths) {
   return files;
 }
 
+void RequireText(const TokenizeOptions& options, const std::vector<MappedFile>& files) {
+  for (const MappedFile& file : files) {
+    if (!SplitDocuments(Text(file), options.separator).empty()) return;
+  }
+  throw InvalidArgument(options.files.front() + ": holds no text; give files with text");
+}
+
 void PrintSummary(const nlohmann::ordered_json& summary, bool json) {
   if (json) {
     std::printf("%s\n", summary.dump().c_str());
@@ -61,8 +69,7 @@ void PrintSummary(const nlohmann::ordered_json& summary, bool json) {
   }
 }
 
-// --- training
-// ---------------------------------------------------------------------------------------
+// --- Training.
 
 // The lines of all documents, in order.
 class Lines {
@@ -100,6 +107,7 @@ void Train(const TokenizeOptions& options, const CommonOptions& common) {
     throw InvalidArgument(options.out + ": exists already; remove it or write elsewhere");
   }
   const std::vector<MappedFile> files = MapFiles(options.files);
+  RequireText(options, files);
   Lines lines(files, options.separator);
   const std::string model = TrainTokenizer(
       options.training, [&lines](std::string_view& line) { return lines.Next(line); });
@@ -112,8 +120,7 @@ void Train(const TokenizeOptions& options, const CommonOptions& common) {
                common.json);
 }
 
-// --- packing
-// ----------------------------------------------------------------------------------------
+// --- Packing.
 
 // Encodes documents[begin, end), each by one of `threads` threads; results in order.
 std::vector<std::vector<TokenId>> EncodeAll(const Tokenizer& tokenizer,
@@ -141,7 +148,12 @@ std::vector<std::vector<TokenId>> EncodeAll(const Tokenizer& tokenizer,
 }
 
 std::string TokenizerDir(const TokenizeOptions& options, const CommonOptions& common) {
-  return options.tokenizer.empty() ? ResolveModel(common.model) : options.tokenizer;
+  if (options.tokenizer.empty()) return ResolveModel(common.model);
+  // The file itself is as good a name, as for tern pretrain.
+  const std::filesystem::path path = options.tokenizer;
+  if (path.filename() != "tokenizer.model" || std::filesystem::is_directory(path))
+    return options.tokenizer;
+  return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
 uint64_t TokenizerHash(const std::string& dir) {
@@ -149,6 +161,8 @@ uint64_t TokenizerHash(const std::string& dir) {
 }
 
 void Pack(const TokenizeOptions& options, const CommonOptions& common) {
+  RequireNotInput(options.out, options.files);
+  RequireTokenFileOrNone(options.out);
   const std::string dir = TokenizerDir(options, common);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const std::vector<MappedFile> files = MapFiles(options.files);
@@ -162,8 +176,7 @@ void Pack(const TokenizeOptions& options, const CommonOptions& common) {
     }
     file_bytes += files[i].bytes().size();
   }
-  if (documents.empty())
-    throw InvalidArgument(options.files.front() + ": holds no text; give files with text");
+  RequireText(options, files);
   constexpr size_t kDocumentsAtOnce = 1024;  // bounds the memory that encoded documents take
   TokenFileWriter writer(options.out, static_cast<uint32_t>(tokenizer->vocab_size()),
                          TokenizerHash(dir));
@@ -193,8 +206,7 @@ void Pack(const TokenizeOptions& options, const CommonOptions& common) {
                common.json);
 }
 
-// --- unpacking
-// --------------------------------------------------------------------------------------
+// --- Unpacking.
 
 void WriteText(const TokenFile& file, const Tokenizer& tokenizer, const std::string& separator,
                const std::function<void(std::string_view)>& write) {
@@ -213,6 +225,7 @@ void WriteText(const TokenFile& file, const Tokenizer& tokenizer, const std::str
 }
 
 void Unpack(const TokenizeOptions& options, const CommonOptions& common) {
+  RequireNotInput(options.out, {options.unpack});
   const std::string dir = TokenizerDir(options, common);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const TokenFile file(options.unpack);
@@ -249,6 +262,8 @@ void Tokenize(const TokenizeOptions& options, const CommonOptions& common) {
   }
   if (options.unpack.empty() && options.out.empty())
     throw CLI::ValidationError("--out", "is required");
+  if (common.json && !options.unpack.empty() && options.out.empty())
+    throw CLI::ValidationError("--json", "needs --out: stdout cannot hold the text too");
   if (options.train) {
     Train(options, common);
   } else if (!options.unpack.empty()) {

@@ -123,6 +123,52 @@ TEST_F(CliTest, WrongUsageExitsWithTwo) {
   }
 }
 
+// Numbers that the option parser would take for others: -1 for 2^64 - 1, 010 for 8.
+TEST_F(CliTest, NumbersAreWhatTheySay) {
+  const auto refuse = [](const std::vector<std::string>& arguments, const std::string& got) {
+    ExpectFailure(Tern(arguments), {arguments[1], "expected a", "got " + got}, 2);
+  };
+  for (const char* bad : {"-1", "010", "0x10", "18446744073709551616", "1e3", "abc", "1.5", " 1"})
+    refuse({"generate", "--seed", bad}, bad);
+  for (const char* bad : {"010", "0x10", "--5", "1e3"})
+    refuse({"generate", "--max-tokens", bad}, bad);
+  for (const char* bad : {"nan", "inf", "1e999", "1x"})
+    refuse({"generate", "--temperature", bad}, bad);
+  refuse({"train", "--epochs", "nan"}, "nan");
+  refuse({"pretrain", "--tokens", "-1"}, "-1");
+  refuse({"eval", "--limit", "-1"}, "-1");
+  EXPECT_EQ(Generate(Model(), "The", {"--seed", "18446744073709551615"}).status, 0);
+}
+
+// What is printed must not end in a file that took the number of a closed stream.
+TEST_F(CliTest, ClosedStreamsAreNotFiles) {
+  std::string command = TERN_PROGRAM;
+  for (const std::string& argument : PretrainCommand(*shared_ / "tokens", dir_ / "out"))
+    command += " '" + argument + "'";
+  EXPECT_EQ(RunProgram({"/bin/sh", "-c", "exec " + command + " 2>&-"}).status, 0);
+  EXPECT_EQ(ReadFile(dir_ / "out/run/lock"), "");  // the first file that a run opens and keeps
+  // Without a stdout the result is not told: that is a failure.
+  fs::remove_all(dir_ / "out");
+  EXPECT_EQ(RunProgram({"/bin/sh", "-c", "exec " + command + " --json >&-"}).status, 1);
+  EXPECT_EQ(ReadFile(dir_ / "out/run/lock"), "");
+}
+
+TEST_F(CliTest, PromptsFromPipesAndFiles) {
+  const auto generate = [&](const std::string& rest) {
+    return RunProgram({"/bin/bash", "-c",
+                       "'" + std::string(TERN_PROGRAM) + "' generate --model '" + Model() +
+                           "' --max-tokens 4 --prompt-file " + rest});
+  };
+  const ProgramResult given = Generate(Model(), "The cat", {"--max-tokens", "4"});
+  const ProgramResult piped = generate("<(echo 'The cat')"),
+                      input = generate("/dev/stdin <<< 'The cat'");
+  EXPECT_EQ(piped.status, 0) << piped.err;
+  EXPECT_EQ(input.status, 0) << input.err;
+  EXPECT_EQ(piped.out, input.out);
+  ExpectFailure(generate("/dev/zero"), {"/dev/zero: neither a file nor a pipe"});
+  ExpectFailure(generate("'" + dir_.path() + "'"), {dir_.path() + ": neither a file nor a pipe"});
+}
+
 TEST_F(CliTest, HelpIsAResult) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"--help"}, {"generate", "--help"}, {"pretrain", "--help"}}) {

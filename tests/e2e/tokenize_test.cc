@@ -166,7 +166,33 @@ TEST_F(TokenizeTest, BadInputIsOneLineAndLeavesNothing) {
   ExpectFailure(Tern({"--train", "--vocab-size", "9999", "--out", dir_ / "made", text}),
                 "vocabulary");
   ExpectFailure(Tern({"--train", "--out", dir_ / "text", text}), "exists already");
+  ExpectFailure(Tern({"--train", "--out", dir_ / "made", empty}), "holds no text");
   EXPECT_EQ(dir_.Names(), before);
+}
+
+// `tern tokenize --out *.txt` is how a text would be lost.
+TEST_F(TokenizeTest, TextsAreNotReplaced) {
+  const std::string text = dir_.Write("text", "The cat.\n"), other = dir_.Write("other", "Hi.\n");
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", text, text}), "also the input");
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", text, other}),
+                "exists and is not a packed token file");
+  EXPECT_EQ(ReadFile(text), "The cat.\n");
+  ASSERT_EQ(Pack({text}).status, 0);
+  const std::string packed = ReadFile(dir_ / "packed");
+  ExpectFailure(
+      Tern({"--tokenizer", kTokenizer, "--unpack", dir_ / "packed", "--out", dir_ / "packed"}),
+      "also the input");
+  EXPECT_EQ(ReadFile(dir_ / "packed"), packed);
+  EXPECT_EQ(Pack({other}).status, 0) << "token files are made again";
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", dir_.path(), text}), "is a folder");
+}
+
+TEST_F(TokenizeTest, TheTokenizersFileIsAGoodNameToo) {
+  const std::string text = dir_.Write("text", "The cat.\n");
+  ASSERT_EQ(Pack({text}).status, 0);
+  const std::string model = std::string(kTokenizer) + "/tokenizer.model";
+  EXPECT_EQ(Tern({"--tokenizer", model, "--out", dir_ / "again", text}).status, 0);
+  EXPECT_EQ(ReadFile(dir_ / "again"), ReadFile(dir_ / "packed"));
 }
 
 TEST_F(TokenizeTest, DamagedTokenFilesAreErrors) {
@@ -210,6 +236,7 @@ TEST_F(TokenizeTest, WrongUsageExitsWithTwo) {
         {"--train", "--vocab-size", "3", "--out", "x", "file"},
         {"--train", "--unpack", "x"},
         {"--unpack", "x", "file"},
+        {"--unpack", "x", "--json"},
         {"--type", "wordpiece", "--train"},
         {"--nonsense"}}) {
     const ProgramResult result = Tern(arguments);

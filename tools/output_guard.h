@@ -1,0 +1,19 @@
+// Keeps a command from writing over what its user did not mean: `--out *.txt` names the first text
+// as the output.
+#ifndef TERN_TOOLS_OUTPUT_GUARD_H_
+#define TERN_TOOLS_OUTPUT_GUARD_H_
+
+#include <string>
+#include <vector>
+
+namespace tern {
+
+// Throws kInvalidArgument where `out` is one of `inputs`, by whatever path.
+void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs);
+
+// Throws kInvalidArgument where `out` is a file that is neither empty nor a packed token file.
+void RequireTokenFileOrNone(const std::string& out);
+
+}  // namespace tern
+
+#endif  // TERN_TOOLS_OUTPUT_GUARD_H_
