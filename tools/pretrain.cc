@@ -12,7 +12,6 @@
 #include "engine/config.h"
 #include "engine/error.h"
 #include "engine/hash.h"
-#include "engine/hf_config.h"
 #include "engine/tokenizer.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
