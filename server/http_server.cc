@@ -127,7 +127,8 @@ class HttpServer::Impl final : public httplib::Server {
     if (port_ <= 0) {
       throw Error(Error::Kind::kInternal, "cannot listen on " + options_.host + ":" +
                                               std::to_string(options_.port) +
-                                              "; is the port in use? --port 0 takes a free one");
+                                              "; is that an address of this machine, and the port "
+                                              "free? --port 0 takes a free one");
     }
     RaiseBacklog(svr_sock_);
   }
