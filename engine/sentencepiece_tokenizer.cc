@@ -20,16 +20,25 @@ Error BadTokenizer(const std::string& path, const std::string& what, const std::
   return BadFile({.path = path, .what = what, .todo = todo});
 }
 
+// Behind a serialised model, whose later fields override earlier ones: normalizer_spec (3) with
+// add_dummy_prefix (3) false.
+constexpr std::string_view kNoDummyPrefix("\x1a\x02\x18\x00", 4);
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(const std::string& serialized, const std::string& path) {
-    const auto status = processor_.LoadFromSerializedProto(serialized);
-    if (!status.ok()) {
-      throw BadTokenizer(
-          path, "not a sentencepiece model (" + std::to_string(serialized.size()) + " bytes)",
-          "fetch or train it again");
+  SentencePieceTokenizer(std::string serialized, const std::string& path,
+                         const std::vector<AddedPiece>& added) {
+    Load(serialized, path);
+    // Encode cuts a text around what the library would change; only the first part of it has the
+    // prefix.
+    std::string probe;
+    for (const std::string& piece : processor_.EncodeAsPieces("a")) probe += piece;
+    if (probe.starts_with(kSpaceMark)) {
+      prefix_ = " ";
+      Load(serialized.append(kNoDummyPrefix), path);
     }
     ReadPieces(path);
+    AddPieces(path, added);
     CheckExact(path);
   }
 
@@ -38,7 +47,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   TokenId eos() const override { return processor_.eos_id(); }
 
   std::vector<AddedToken> ControlTokens() const override {
-    std::vector<AddedToken> tokens;
+    std::vector<AddedToken> tokens = control_;
     for (int id = 0; id < processor_.GetPieceSize(); ++id) {
       if (processor_.IsControl(id) || processor_.IsUnknown(id)) {
         tokens.push_back({processor_.IdToPiece(id), id});
@@ -47,11 +56,41 @@ class SentencePieceTokenizer final : public Tokenizer {
     return tokens;
   }
 
+  std::vector<TokenId> Encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    user_defined_.Scan(
+        text,
+        [&](std::string_view stretch) {
+          if (prefix_.empty()) {
+            EncodeStretch(stretch, ids);
+          } else {
+            EncodeStretch(std::string(prefix_).append(stretch), ids);
+          }
+        },
+        [&](TokenId id) { ids.push_back(id); });
+    return ids;
+  }
+
+  std::string Decode(const std::vector<TokenId>& ids) const override {
+    std::string text;
+    for (const TokenId id : ids) text += PieceBytes(id);
+    if (!prefix_.empty() && text.starts_with(prefix_)) text.erase(0, prefix_.size());
+    return text;
+  }
+
+  std::string_view PieceBytes(TokenId id) const override {
+    if (id < 0 || id >= vocab_size()) {
+      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
+                            std::to_string(vocab_size() - 1));
+    }
+    return bytes_[static_cast<size_t>(id)];
+  }
+
+ private:
   // The library replaces invalid UTF-8, cannot tell U+2581 from a space, and looks NUL up in a trie
   // that ends its keys with NUL. Those bytes become byte tokens here; the runs between them go to
   // the library.
-  std::vector<TokenId> Encode(std::string_view text) const override {
-    std::vector<TokenId> ids;
+  void EncodeStretch(std::string_view text, std::vector<TokenId>& ids) const {
     std::vector<int> run_ids;
     size_t begin = 0;
     const auto flush = [&](size_t end) {
@@ -73,24 +112,39 @@ class SentencePieceTokenizer final : public Tokenizer {
       at += step;
     }
     flush(text.size());
-    return ids;
   }
 
-  std::string Decode(const std::vector<TokenId>& ids) const override {
-    std::string text;
-    for (const TokenId id : ids) text += PieceBytes(id);
-    return text;
-  }
-
-  std::string_view PieceBytes(TokenId id) const override {
-    if (id < 0 || id >= vocab_size()) {
-      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
-                            std::to_string(vocab_size() - 1));
+  void Load(const std::string& serialized, const std::string& path) {
+    const auto status = processor_.LoadFromSerializedProto(serialized);
+    if (!status.ok()) {
+      throw BadTokenizer(
+          path, "not a sentencepiece model (" + std::to_string(serialized.size()) + " bytes)",
+          "fetch or train it again");
     }
-    return bytes_[static_cast<size_t>(id)];
   }
 
- private:
+  void AddPieces(const std::string& path, const std::vector<AddedPiece>& added) {
+    std::vector<AddedToken> user_defined;
+    const size_t pieces = bytes_.size();
+    for (const auto& [token, control] : added) {
+      const auto at = static_cast<size_t>(token.id);
+      if (at < pieces) {
+        if (processor_.IdToPiece(token.id) == token.text) continue;
+        throw BadFile({path, "piece " + std::to_string(at),
+                       "\"" + token.text + "\" as the tokenizer's JSON files have it",
+                       "\"" + processor_.IdToPiece(token.id) + "\"", "fetch all files again"});
+      }
+      if (at >= pieces + 65536) {
+        throw BadFile({path, "id of \"" + token.text + "\"", "one behind the model's pieces",
+                       std::to_string(at), "fetch the tokenizer's JSON files again"});
+      }
+      if (at >= bytes_.size()) bytes_.resize(at + 1);
+      if (!control) bytes_[at] = token.text;
+      (control ? control_ : user_defined).push_back(token);
+    }
+    user_defined_ = AddedTokenMatcher(std::move(user_defined));
+  }
+
   void ReadPieces(const std::string& path) {
     byte_ids_.fill(-1);
     bytes_.resize(static_cast<size_t>(processor_.GetPieceSize()));
@@ -120,20 +174,25 @@ class SentencePieceTokenizer final : public Tokenizer {
   void CheckExact(const std::string& path) const {
     const std::string probe = "a  b \n\n C\t ";
     if (Decode(Encode(probe)) != probe) {
-      throw Unsupported(path + ": model normalises text (dummy prefix or whitespace removal); " +
+      throw Unsupported(path +
+                        ": model normalises text (whitespace removal, or spaces behind words); " +
                         "use a tokenizer trained without normalisation");
     }
   }
 
   sentencepiece::SentencePieceProcessor processor_;
+  std::string_view prefix_;          // that every text gets
+  std::vector<AddedToken> control_;  // that are not in processor_
+  AddedTokenMatcher user_defined_;
   std::vector<std::string> bytes_;     // [V] what each token adds to a text
   std::array<TokenId, 256> byte_ids_;  // the byte token of each byte
 };
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path) {
-  return std::make_unique<SentencePieceTokenizer>(ReadFile(model_path), model_path);
+std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path,
+                                             const std::vector<AddedPiece>& added) {
+  return std::make_unique<SentencePieceTokenizer>(ReadFile(model_path), model_path, added);
 }
 
 }  // namespace tern

@@ -1,6 +1,21 @@
 #include "engine/tokenizer.h"
 
+#include <filesystem>
+#include <fstream>
+
+#include "engine/error.h"
+#include "engine/tokenizer_json_reader.h"
+
 namespace tern {
+namespace {
+
+bool BeginsLikeTiktoken(const std::string& path) {
+  std::string line;
+  std::getline(std::ifstream(path), line);  // a sentencepiece model begins with a newline
+  return line.ends_with("= 0");
+}
+
+}  // namespace
 
 std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const PromptPart> parts) {
   const AddedTokenMatcher control(tokenizer.ControlTokens());
@@ -28,7 +43,16 @@ std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const Pro
 }
 
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
-  return LoadSentencePiece(dir + "/tokenizer.model");
+  const std::string model = dir + "/tokenizer.model", json = dir + "/tokenizer.json";
+  const bool has_model = std::filesystem::exists(model), has_json = std::filesystem::exists(json);
+  if (!has_model && !has_json) {
+    throw NotFound(dir + ": no tokenizer.model and no tokenizer.json; fetch one of them");
+  }
+  // Llama 3's folders have a file of the same name in tiktoken's format, "IQ== 0" a line.
+  if (has_model && !(has_json && BeginsLikeTiktoken(model))) {
+    return LoadSentencePiece(model, ReadAddedPieces(dir));
+  }
+  return LoadTokenizerJson(dir);
 }
 
 }  // namespace tern

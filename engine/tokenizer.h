@@ -53,9 +53,20 @@ struct PromptPart {
 // and end a text; between them everything is encoded as one text, template and messages together.
 std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const PromptPart> parts);
 
-// Loads `dir`/tokenizer.model. Throws kNotFound or kBadFile.
+// The tokenizer of a Hugging Face directory: tokenizer.model where it is a sentencepiece model,
+// with what the JSON files add to it; else tokenizer.json. Throws kNotFound, kBadFile where the
+// files contradict themselves or each other, kUnsupported.
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir);
-std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path);
+
+// A token that other files add to a sentencepiece model's.
+struct AddedPiece {
+  AddedToken token;
+  bool control = false;  // else found in any text
+};
+// Throws kBadFile where the file is damaged or an added token has the id of another piece,
+// kUnsupported where it has no byte pieces or normalises text.
+std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path,
+                                             const std::vector<AddedPiece>& added = {});
 
 }  // namespace tern
 

@@ -14,24 +14,9 @@ import tempfile
 
 from tokenizers import Tokenizer
 
+from make_words import corpus
+
 here = os.path.dirname(os.path.abspath(__file__))
-WORDS = ("the cat sat on a mat and the dog ran to the old red barn while Anna and Tom looked for their little "
-         "boat by the green river they said hello to every bird and walked home when the moon was high").split()
-
-
-def corpus():
-    state, lines = 1, []
-    for _ in range(600):
-        words = []
-        for _ in range(12):
-            state = (state * 1103515245 + 12345) % 2**31
-            words.append(WORDS[state // 65536 % len(WORDS)])
-        lines.append(" ".join(words).capitalize() + ".")
-        if state % 7 == 0:
-            lines.append("<|endoftext|>")
-    return "\n".join(lines) + "\n"
-
-
 CASES = ["The cat sat on a mat.", "Anna and Tom  looked\n\nfor a boat.", " leading", "trailing ", "",
          "Unknown words: quixotic zephyr!", "1234 digits", "caf\u00e9 na\u00efve \u201cquoted\u201d", "\U0001f600 ok",
          "tab\tand\r\nreturn", "\n", "   ", "the the the the", "THE CAT"]
