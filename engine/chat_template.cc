@@ -12,38 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-std::string Contents(std::span<const ChatMessage> messages) {
-  std::string text;
-  for (const ChatMessage& message : messages) text += message.content;
-  return text;
-}
-
-// A story: what the user writes opens or continues it, the assistant's part goes on from there.
-// Instructions have no place in it.
-std::string Story(std::span<const ChatMessage> messages) {
-  std::string text;
-  const ChatMessage* previous = nullptr;
-  for (const ChatMessage& message : messages) {
-    if (message.role != "user" && message.role != "assistant") continue;
-    if (previous != nullptr && previous->role == "assistant") text += '\n';
-    text += message.content;
-    previous = &message;
-  }
-  return text;
-}
-
-struct KnownTemplate {
-  std::string_view source;
-  std::string (*render)(std::span<const ChatMessage>);
-};
-constexpr KnownTemplate kKnown[] = {
-    {"{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}", Contents},
-    {"{{ bos_token }}{% for message in messages if message['role'] in ['user', 'assistant'] %}"
-     "{{ message['content'] }}{% if message['role'] == 'assistant' and not loop.last %}{{ '\\n' }}"
-     "{% endif %}{% endfor %}",
-     Story},
-};
-
 std::string Trimmed(const std::string& text) {
   constexpr const char* kSpace = " \t\r\n";
   const size_t begin = text.find_first_not_of(kSpace);
@@ -84,12 +52,10 @@ json ReadTokenizerConfig(const std::string& path) {
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(std::string source, std::string bos_token)
-    : source_(Trimmed(source)), bos_token_(std::move(bos_token)) {
-  for (const KnownTemplate& known : kKnown) {
-    if (known.source == source_) renderer_ = known.render;
-  }
-}
+ChatTemplate::ChatTemplate(std::string source, std::string bos_token, const std::string& eos_token)
+    : source_(Trimmed(source)),
+      bos_token_(std::move(bos_token)),
+      family_(RecogniseChatTemplate(source_, eos_token)) {}
 
 ChatTemplate ChatTemplate::Load(const std::string& dir) {
   const std::string config_path = dir + "/tokenizer_config.json";
@@ -98,7 +64,7 @@ ChatTemplate ChatTemplate::Load(const std::string& dir) {
   const std::string source = std::filesystem::exists(jinja_path)
                                  ? ReadFile(jinja_path)
                                  : TemplateText(config, config_path);
-  return {source, TokenText(config, "bos_token")};
+  return {source, TokenText(config, "bos_token"), TokenText(config, "eos_token")};
 }
 
 std::string ChatTemplate::Problem() const {
@@ -106,32 +72,37 @@ std::string ChatTemplate::Problem() const {
     return "this model has no chat template, expected one in its tokenizer_config.json or "
            "chat_template.jinja; ask for completions of a prompt instead";
   }
-  if (renderer_ != nullptr) return "";
+  if (family_) return "";
   std::string start = source_.substr(0, 60);
   for (char& c : start) {
     if (c == '\n') c = ' ';
   }
   return "the model's chat template, which begins \"" + start +
-         "\", is not among those that this version can run; ask for completions of a prompt "
-         "instead";
+         "\", is not among those that this version can run (" + ChatFamilyNames() +
+         "); ask for completions of a prompt instead";
 }
 
-std::string ChatTemplate::Render(std::span<const ChatMessage> messages) const {
-  if (renderer_ == nullptr) throw Unsupported(Problem());
-  return bos_token_ + renderer_(messages);
+std::vector<PromptPart> ChatTemplate::Render(std::span<const ChatMessage> messages) const {
+  if (!family_) throw Unsupported(Problem());
+  for (const ChatMessage& message : messages) {
+    if (message.role == "system" || message.role == "user" || message.role == "assistant") continue;
+    throw InvalidArgument("role of a message is \"" + message.role +
+                          "\", expected system, user or assistant");
+  }
+  return family_->render(messages);
+}
+
+bool ChatTemplate::WritesBos() const {
+  return !bos_token_.empty() && (source_.find("bos_token") != std::string::npos ||
+                                 source_.find(bos_token_) != std::string::npos);
 }
 
 std::vector<TokenId> EncodeChat(const ModelConfig& config, const Tokenizer& tokenizer,
                                 const ChatTemplate& chat, std::span<const ChatMessage> messages) {
-  const std::string rendered = chat.Render(messages);
-  std::string_view text = rendered;
-  std::vector<TokenId> ids;
-  if (!chat.bos_token().empty() && text.starts_with(chat.bos_token())) {
-    text.remove_prefix(chat.bos_token().size());
-    if (config.bos_token_id >= 0) ids.push_back(config.bos_token_id);
-  }
-  const std::vector<TokenId> text_ids = tokenizer.Encode(text);
-  ids.insert(ids.end(), text_ids.begin(), text_ids.end());
+  std::vector<TokenId> ids = EncodeParts(tokenizer, chat.Render(messages));
+  const TokenId bos = config.bos_token_id;
+  const bool wanted = bos >= 0 && (chat.WritesBos() || tokenizer.bos() >= 0);
+  if (wanted && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), bos);
   if (ids.empty()) throw InvalidArgument("messages give an empty prompt, expected some text");
   return ids;
 }

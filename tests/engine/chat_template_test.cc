@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/shared_vectors.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -24,16 +26,22 @@ constexpr const char* kPlain =
 const std::vector<ChatMessage> kChat = {
     {"system", "Be kind."}, {"user", "Once"}, {"assistant", " upon."}, {"user", "Then"}};
 
+std::string Text(const ChatTemplate& chat, const std::vector<ChatMessage>& messages) {
+  std::string text;
+  for (const PromptPart& part : chat.Render(messages)) text += part.text;
+  return text;
+}
+
 // The template that ships with the default model. The expected texts are what jinja2 3.1 gives.
 TEST(ChatTemplateTest, TheDefaultModelsChatOpensAStory) {
   const ChatTemplate story = ChatTemplate::Load(TERN_SOURCE_DIR "/tools/model");
   ASSERT_EQ(story.Problem(), "");
-  EXPECT_EQ(story.bos_token(), "<s>");
-  EXPECT_EQ(story.Render(kChat), "<s>Once upon.\nThen");
+  EXPECT_TRUE(story.WritesBos());
+  EXPECT_EQ(Text(story, kChat), "Once upon.\nThen");
   const std::vector<ChatMessage> prefilled = {{"user", "Once"}, {"assistant", " upon"}};
-  EXPECT_EQ(story.Render(prefilled), "<s>Once upon");
+  EXPECT_EQ(Text(story, prefilled), "Once upon");
   const std::vector<ChatMessage> only_system = {{"system", "Be kind."}};
-  EXPECT_EQ(story.Render(only_system), "<s>");
+  EXPECT_EQ(Text(story, only_system), "");
 }
 
 TEST(ChatTemplateTest, FoundWhereTheFilesHaveIt) {
@@ -46,7 +54,7 @@ TEST(ChatTemplateTest, FoundWhereTheFilesHaveIt) {
     return ChatTemplate::Load(path);
   };
   EXPECT_FALSE(with(nullptr).present());
-  EXPECT_EQ(with(kPlain).Render(kChat), "<s>Be kind.Once upon.Then");
+  EXPECT_EQ(Text(with(kPlain), kChat), "Be kind.Once upon.Then");
   const json list = {{{"name", "tools"}, {"template", "x"}},
                      {{"name", "default"}, {"template", kPlain}}};
   EXPECT_EQ(with(list).Problem(), "");
@@ -63,6 +71,52 @@ TEST(ChatTemplateTest, ReasonsWhyNot) {
   const ChatTemplate other("{%- if tools %}\n{{ x }}", "<s>");
   EXPECT_NE(other.Problem().find("\"{%- if tools %} {{ x }}\""), std::string::npos);
   EXPECT_THROW(other.Render(kChat), Error);
+}
+
+// Templates in the shapes of the families, and chats as jinja2 renders them (make_chat_cases.py).
+TEST(ChatTemplateTest, RendersAsJinjaDoes) {
+  const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/chat_cases.json"));
+  ASSERT_GE(cases["templates"].size(), 8u);
+  for (const json& entry : cases["templates"]) {
+    const ChatTemplate chat(entry["source"], "<s>", "</s>");
+    EXPECT_EQ(chat.family(), entry["family"]) << entry["name"];
+    if (!chat.Problem().empty()) continue;
+    for (size_t i = 0; i < cases["chats"].size(); ++i) {
+      std::vector<ChatMessage> messages;
+      for (const json& message : cases["chats"][i]) {
+        messages.push_back({message["role"], message["content"]});
+      }
+      const std::string bos = chat.WritesBos() ? "<s>" : "";
+      EXPECT_EQ(bos + Text(chat, messages), entry["rendered"][i])
+          << entry["name"] << ", chat " << i;
+      for (const PromptPart& part : chat.Render(messages)) {
+        const bool message_in_template =
+            part.from_template && part.text.find("INJECTED") != std::string::npos;
+        EXPECT_FALSE(message_in_template) << entry["name"];
+      }
+    }
+  }
+}
+
+TEST(ChatTemplateTest, BitnetsIds) {
+  TERN_NEEDS_SHARED("llama3-tiktoken.model");
+  const auto tokenizer = MakeBpeTokenizer(test::Llama3Vocabulary());
+  const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/chat_cases.json"));
+  ModelConfig config = TinyConfig();
+  config.bos_token_id = 128000;
+  const json golden = json::parse(ReadFile(test::SharedVector("bitnet2b_chat_cases.json")));
+  for (const json& entry : cases["templates"]) {
+    if (entry["family"] != "bitnet-2b-4t") continue;
+    const ChatTemplate chat(entry["source"], "<|begin_of_text|>", "<|end_of_text|>");
+    for (const json& expected : golden["cases"]) {
+      std::vector<ChatMessage> messages;
+      for (const json& message : expected["messages"]) {
+        messages.push_back({message["role"], message["content"]});
+      }
+      EXPECT_EQ(EncodeChat(config, *tokenizer, chat, messages),
+                expected["ids_with_bos"].get<std::vector<TokenId>>());
+    }
+  }
 }
 
 TEST(ChatTemplateTest, OnlyTheTemplateBeginsASequence) {

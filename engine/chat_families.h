@@ -1,0 +1,39 @@
+// The chat templates that this version can run. They are recognised by their text, not executed: no
+// Jinja engine for C++ is packaged.
+#ifndef TERN_ENGINE_CHAT_FAMILIES_H_
+#define TERN_ENGINE_CHAT_FAMILIES_H_
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/tokenizer.h"
+
+namespace tern {
+
+struct ChatMessage {
+  std::string role;  // system, user or assistant
+  std::string content;
+};
+
+struct ChatFamily {
+  std::string name;
+  // The whole prompt, without a beginning-of-sequence token, with the prompt for an answer.
+  std::function<std::vector<PromptPart>(std::span<const ChatMessage>)> render;
+};
+
+// The family of a template's text (without white space around it). `eos_token` is what the template
+// means by that name. Nothing where the text is of no family, or of one with additions that this
+// version does not know.
+std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source,
+                                                const std::string& eos_token);
+
+// Names of all families, for messages.
+std::string ChatFamilyNames();
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_CHAT_FAMILIES_H_
