@@ -29,7 +29,7 @@ namespace tern {
 // Options every sub-command understands.
 struct CommonOptions {
   std::string
-      model;  // directory or file; empty: the model that ships with tern (tools/model_path.h)
+      model;  // directory, file or hub name; empty: the model that ships (tools/model_path.h)
   std::string heads;    // directory, file or "none"; empty: the heads beside the model
   int threads = 0;      // 0: physical cores within CPU affinity and cgroup quota
   std::string max_isa;  // empty: the best the CPU offers
@@ -42,6 +42,7 @@ void AddDistill(CLI::App& app, const CommonOptions& common);
 void AddEval(CLI::App& app, const CommonOptions& common);
 void AddGenerate(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);
+void AddPull(CLI::App& app, const CommonOptions& common);
 void AddServe(CLI::App& app, const CommonOptions& common);
 void AddTokenize(CLI::App& app, const CommonOptions& common);
 void AddTrain(CLI::App& app, const CommonOptions& common);

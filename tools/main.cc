@@ -87,8 +87,10 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
     return command.get_option_no_throw(name) == nullptr;
   };
   if (missing("--model")) {
-    command.add_option("--model", common.model,
-                       "Model directory (default: the model that ships with tern)");
+    command.add_option(
+        "--model", common.model,
+        "Model directory, or org/name of one that `tern pull` downloaded (default: the "
+        "model that ships with tern)");
   }
   if (missing("--heads")) {
     command.add_option(
@@ -129,6 +131,7 @@ int Main(int argc, char** argv) {
   AddEval(app, common);
   AddGenerate(app, common);
   AddPretrain(app, common);
+  AddPull(app, common);
   AddServe(app, common);
   AddTokenize(app, common);
   AddTrain(app, common);

@@ -1,17 +1,22 @@
 #include "tools/model_path.h"
 
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include "engine/error.h"
+#include "engine/hub_cache.h"
 
 namespace tern {
 
 namespace fs = std::filesystem;
 
 std::string ResolveModel(const std::string& model) {
-  if (!model.empty()) return model;
   std::error_code ignored;
+  if (!model.empty()) {
+    const auto name = fs::exists(model, ignored) ? std::nullopt : ParseHubName(model);
+    return name ? FindInHubCache(HubCacheDir(), *name) : model;
+  }
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   const fs::path installed = program.parent_path().parent_path() / "share/tern/model";
   const fs::path source = fs::path(TERN_SOURCE_DIR) / "tools/model";
