@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/gguf.h"
 
 namespace tern {
 namespace {
@@ -50,6 +51,18 @@ json ReadTokenizerConfig(const std::string& path) {
   return config;
 }
 
+// tokenizer.chat_template, and how the file's vocabulary spells the tokens.
+ChatTemplate GgufChatTemplate(const GgufFile& file) {
+  const auto spelled = [&](const char* key) {
+    const std::span<const std::string_view> tokens = file.Texts("tokenizer.ggml.tokens");
+    const int64_t id = file.Integer(key).value_or(-1);
+    const bool known = id >= 0 && static_cast<size_t>(id) < tokens.size();
+    return known ? std::string(tokens[static_cast<size_t>(id)]) : std::string();
+  };
+  return {std::string(file.Text("tokenizer.chat_template").value_or("")),
+          spelled("tokenizer.ggml.bos_token_id"), spelled("tokenizer.ggml.eos_token_id")};
+}
+
 }  // namespace
 
 ChatTemplate::ChatTemplate(std::string source, std::string bos_token, const std::string& eos_token)
@@ -58,6 +71,7 @@ ChatTemplate::ChatTemplate(std::string source, std::string bos_token, const std:
       family_(RecogniseChatTemplate(source_, eos_token)) {}
 
 ChatTemplate ChatTemplate::Load(const std::string& dir) {
+  if (IsGgufFile(dir)) return GgufChatTemplate(GgufFile(dir));
   const std::string config_path = dir + "/tokenizer_config.json";
   const std::string jinja_path = dir + "/chat_template.jinja";
   const json config = ReadTokenizerConfig(config_path);

@@ -21,7 +21,8 @@ class ChatTemplate {
   // The tokens as the template knows them, spelled.
   ChatTemplate(std::string source, std::string bos_token, const std::string& eos_token = "");
   // Reads `dir`/chat_template.jinja, else chat_template of `dir`/tokenizer_config.json (a string,
-  // or a list in which "default" is taken). A folder without either has none. Throws kBadFile.
+  // or a list in which "default" is taken), or the template of a GGUF file. A folder or file
+  // without one has none. Throws kBadFile.
   static ChatTemplate Load(const std::string& dir);
 
   bool present() const { return !source_.empty(); }

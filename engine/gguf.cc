@@ -1,8 +1,11 @@
 #include "engine/gguf.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "engine/error.h"
@@ -256,6 +259,14 @@ std::vector<T> AllNumbers(const std::string& path, std::string_view key, const G
 }
 
 }  // namespace
+
+bool IsGgufFile(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  std::array<char, 4> magic = {};
+  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
+  return std::memcmp(magic.data(), "GGUF", magic.size()) == 0;
+}
 
 std::string Printable(std::string_view text) {
   std::string printable(text.substr(0, 80));

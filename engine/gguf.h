@@ -90,6 +90,9 @@ class GgufFile {
   std::map<std::string, GgufTensor, std::less<>> tensors_;
 };
 
+// True where `path` is a file that begins as GGUF files do.
+bool IsGgufFile(const std::string& path);
+
 // `text` for a message: at most 80 bytes, control characters as '?'.
 std::string Printable(std::string_view text);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -115,11 +116,18 @@ void ReadRope(const GgufFile& file, const Fields& fields, ModelConfig* c) {
   ReadHfRope(HfFields(file.path(), rope), 0, c);
 }
 
+bool NamesTriLm(std::string_view name) {
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower.find("trilm") != std::string::npos;
+}
+
 void ReadArchitecture(const GgufFile& file, std::string_view arch, ModelConfig* c) {
   const bool relabelled = arch == "bitnet" && c->vocab_size == kLlama3Vocab;
   const bool relu2 = arch == "bitnet-b1.58" || arch == "bitnet-25" || relabelled;
   c->hidden_act = relu2 ? HiddenAct::kRelu2 : HiddenAct::kSilu;
-  c->activations = arch.starts_with("bitnet") ? Activations::kInt8 : Activations::kFloat;
+  const bool weight_only = arch == "qwen3" || NamesTriLm(file.Text("general.name").value_or(""));
+  c->activations = weight_only ? Activations::kFloat : Activations::kInt8;
   c->qk_norm = arch == "qwen3";
   c->attn_sub_norm = file.Find("blk.0.attn_sub_norm.weight") != nullptr;
   c->ffn_sub_norm = file.Find("blk.0.ffn_sub_norm.weight") != nullptr;

@@ -13,9 +13,8 @@ namespace tern {
 //   that
 //                             an old converter named so (facts 3.6): relu^2
 //   llama, qwen3              SiLU; qwen3 normalises heads of q and k
-// Sub-norms are those that layer 0 has. Activations are int8 for the bitnet architectures and float
-// for the others, since no file says (GgufWeights looks at the scales, too). Without output.weight
-// the embedding is tied.
+// Sub-norms are those that layer 0 has. Activations: gguf_weights.h. Without output.weight the
+// embedding is tied.
 //
 // What ends a sequence: the eos, eot and eom ids of the metadata, and tokens spelled as known ends
 // of a turn (<|eot_id|>, <|im_end|>, ...), which the 2B-4T file and others leave out of the

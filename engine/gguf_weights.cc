@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <vector>
 
@@ -87,12 +86,6 @@ void MultiplyScales(float factor, TernaryMatrix* matrix) {
   for (float& scale : matrix->group_scales.span()) scale *= factor;
 }
 
-bool NamesTriLm(std::string_view name) {
-  std::string lower(name);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return lower.find("trilm") != std::string::npos;
-}
-
 }  // namespace
 
 GgufWeights::GgufWeights(const std::string& path, I2sOrder order)
@@ -101,27 +94,9 @@ GgufWeights::GgufWeights(const std::string& path, I2sOrder order)
       bitnet_(file_.Text("general.architecture").value_or("").starts_with("bitnet")),
       llama_(file_.Text("general.architecture") == "llama"),
       config_(ReadGgufConfig(file_)) {
-  if (!bitnet_) config_.activations = LlamaActivations();
-}
-
-Activations GgufWeights::LlamaActivations() {
   const GgufTensor* q = file_.Find("blk.0.attn_q.weight");
-  if (q != nullptr && q->type == GgmlType::kI2_S) return Activations::kInt8;  // bitnet.cpp's own
-  if (!llama_ || NamesTriLm(file_.Text("general.name").value_or(""))) return Activations::kFloat;
-  config_.activations = Activations::kFloat;  // any scales, while looking
-  const auto size = [](int32_t value) { return static_cast<size_t>(value); };
-  const size_t d = size(config_.hidden_size), f = size(config_.intermediate_size);
-  const size_t heads = size(config_.q_width()), kv = size(config_.kv_width());
-  const struct {
-    Linear linear;
-    size_t rows, cols;
-  } linears[] = {{Linear::kQ, heads, d}, {Linear::kK, kv, d},   {Linear::kV, kv, d},
-                 {Linear::kO, d, heads}, {Linear::kGate, f, d}, {Linear::kUp, f, d},
-                 {Linear::kDown, d, f}};
-  for (const auto& [linear, rows, cols] : linears) {
-    if (!LoadLinear(linear, 0, rows, cols).View().has_one_scale()) return Activations::kFloat;
-  }
-  return Activations::kInt8;
+  // bitnet.cpp's own type, for models of its kind only.
+  if (q != nullptr && q->type == GgmlType::kI2_S) config_.activations = Activations::kInt8;
 }
 
 AlignedBuffer<BFloat16> GgufWeights::LoadTable(Table which) {
@@ -164,7 +139,7 @@ TernaryMatrix GgufWeights::LoadLinear(Linear linear, int32_t layer, size_t rows,
     }
     MultiplyScales(scale, &matrix);
   }
-  if (config_.activations == Activations::kInt8 && !matrix.View().has_one_scale()) {
+  if (bitnet_ && !matrix.View().has_one_scale()) {
     throw Unsupported(path() + ": tensor " + name +
                       ": expected one scale, as in every BitNet, got several; the file was not "
                       "converted from ternary weights");

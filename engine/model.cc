@@ -1,9 +1,7 @@
 #include "engine/model.h"
 
 #include <array>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "engine/error.h"
@@ -54,12 +52,6 @@ bool HasOneScale(const LayerWeights& w) {
 // Weights that may carry a scale each, where matrices have several.
 constexpr size_t kScaleGroup = 128;
 
-bool IsGguf(const std::string& path) {
-  std::array<char, 4> magic = {};
-  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
-  return std::memcmp(magic.data(), "GGUF", magic.size()) == 0;
-}
-
 }  // namespace
 
 size_t ModelBytes(const ModelConfig& config) {
@@ -104,12 +96,12 @@ Model MakeModel(WeightSource& source) {
 }
 
 Model LoadModel(const std::string& path) {
+  if (IsGgufFile(path)) {
+    GgufWeights source(path);
+    return MakeModel(source);
+  }
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) {
-    if (IsGguf(path)) {
-      GgufWeights source(path);
-      return MakeModel(source);
-    }
     throw BadFile({path, "content", "a folder with config.json, or a GGUF file", "another file",
                    "give the folder that holds the model"});
   }

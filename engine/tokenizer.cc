@@ -4,6 +4,8 @@
 #include <fstream>
 
 #include "engine/error.h"
+#include "engine/gguf.h"
+#include "engine/gguf_tokenizer.h"
 #include "engine/tokenizer_json_reader.h"
 
 namespace tern {
@@ -43,6 +45,7 @@ std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const Pro
 }
 
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
+  if (IsGgufFile(dir)) return LoadGgufTokenizer(GgufFile(dir));
   const std::string model = dir + "/tokenizer.model", json = dir + "/tokenizer.json";
   const bool has_model = std::filesystem::exists(model), has_json = std::filesystem::exists(json);
   if (!has_model && !has_json) {

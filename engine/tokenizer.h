@@ -54,8 +54,8 @@ struct PromptPart {
 std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const PromptPart> parts);
 
 // The tokenizer of a Hugging Face directory: tokenizer.model where it is a sentencepiece model,
-// with what the JSON files add to it; else tokenizer.json. Throws kNotFound, kBadFile where the
-// files contradict themselves or each other, kUnsupported.
+// with what the JSON files add to it; else tokenizer.json. Or that of a GGUF file. Throws
+// kNotFound, kBadFile where the files contradict themselves or each other, kUnsupported.
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir);
 
 // A token that other files add to a sentencepiece model's.

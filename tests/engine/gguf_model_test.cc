@@ -2,11 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
+#include "engine/byte_alphabet.h"
+#include "engine/chat_template.h"
 #include "engine/ggml_encode.h"
 #include "engine/gguf_export.h"
 #include "engine/gguf_weights.h"
+#include "engine/tokenizer.h"
 #include "tests/support/error_text.h"
 #include "tests/support/forward_runner.h"
 #include "tests/support/ggml_packers.h"
@@ -84,7 +88,12 @@ Model TinyFixture() {
 }
 
 std::vector<RowResult> Logits(const Model& model) {
-  return ForwardRunner(model).Prefill(RandomTokens(12, model.config.vocab_size, 3), 12);
+  const std::vector<TokenId> tokens = RandomTokens(12, model.config.vocab_size, 3);
+  std::vector<RowResult> rows = ForwardRunner(model).Prefill(tokens, 12);
+  for (const RowResult& row : rows) {
+    for (const float logit : row.logits) EXPECT_TRUE(std::isfinite(logit));
+  }
+  return rows;
 }
 
 void ExpectSameLogits(const std::vector<RowResult>& expected, const Model& got) {
@@ -267,6 +276,21 @@ Model PlainModel(bool qk_norm) {
   return model;
 }
 
+TEST(GgufModel, ModelsOfTransformersSurviveTheFormat) {
+  const std::string golden = TERN_SOURCE_DIR "/tests/golden/architectures/";
+  TempDir dir;
+  for (const char* name : {"llama", "onebit"}) {
+    SCOPED_TRACE(name);
+    Model model = LoadModel(golden + name);
+    // GGUF holds them as floats.
+    for (double& divisor : model.config.rope_divisors) divisor = static_cast<float>(divisor);
+    model.rope = MakeRopeTable(model.config);
+    const GgufExport exported = MakeGgufExport(model, GgmlType::kI2_S, GgmlType::kBF16);
+    WriteGguf(dir / "x.gguf", exported.metadata, exported.tensors);
+    ExpectSameLogits(Logits(model), LoadModel(dir / "x.gguf"));
+  }
+}
+
 TEST(GgufModel, RowsOfLlamasComeBackInHalfSplitOrder) {
   TempDir dir;
   const Model model = PlainModel(/*qk_norm=*/false);
@@ -294,7 +318,7 @@ TEST(GgufModel, ScalesTellWhatALlamaMultiplies) {
     GgufExport exported = MakeGgufExport(model, GgmlType::kTQ2_0, GgmlType::kF16);
     exported.metadata.emplace_back("general.name", std::string(name));
     WriteGguf(dir / "x.gguf", exported.metadata, exported.tensors);
-    return GgufWeights(dir / "x.gguf").config().activations;
+    return LoadModel(dir / "x.gguf").config.activations;
   };
   Model model = PlainModel(/*qk_norm=*/false);
   EXPECT_EQ(activations(model, "Falcon-E"), Activations::kInt8);
@@ -432,6 +456,46 @@ TEST(GgufModel, EndsOfTurnsAreFoundWhereTheMetadataLacksThem) {
   exported.metadata.emplace_back("tokenizer.ggml.add_bos_token", false);
   WriteGguf(dir / "x.gguf", exported.metadata, exported.tensors);
   EXPECT_EQ(GgufWeights(dir / "x.gguf").config().bos_token_id, -1);
+}
+
+TEST(GgufModel, AChatGoesThroughTheFileAlone) {
+  TempDir dir;
+  ModelConfig config = WideConfig();
+  config.vocab_size = 258;
+  const Model model = MakeTinyModel(config);
+  GgufExport exported = MakeGgufExport(model, GgmlType::kI2_S, GgmlType::kBF16);
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte) {
+    tokens.push_back(SpellBytes(std::string(1, static_cast<char>(byte))));
+  }
+  tokens.insert(tokens.end(), {"<|begin|>", "<|eot_id|>"});
+  std::vector<int32_t> types(256, 1);
+  types.insert(types.end(), {3, 3});
+  exported.metadata.insert(
+      exported.metadata.end(),
+      {{"tokenizer.ggml.model", std::string("gpt2")},
+       {"tokenizer.ggml.pre", std::string("llama-bpe")},
+       {"tokenizer.ggml.tokens", tokens},
+       {"tokenizer.ggml.token_type", types},
+       {"tokenizer.ggml.merges", std::vector<std::string>()},
+       {"tokenizer.ggml.bos_token_id", uint32_t{256}},
+       {"tokenizer.ggml.eos_token_id", uint32_t{257}},
+       // As in the 2B-4T file: a wrong conversion of the model's own template.
+       {"tokenizer.chat_template", std::string("{% for m in messages %}Human: {{ m['content'] }}"
+                                               "\n\nBITNETAssistant: {% endfor %}")}});
+  const std::string path = dir / "x.gguf";
+  WriteGguf(path, exported.metadata, exported.tensors);
+  const Model loaded = LoadModel(path);
+  EXPECT_EQ(loaded.config.eos_token_ids, std::vector<int32_t>{257});
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(path);
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("caf\u00e9 \n")), "caf\u00e9 \n");
+  const ChatMessage hi = {"user", "hi"};
+  const std::vector<TokenId> ids =
+      EncodeChat(loaded.config, *tokenizer, ChatTemplate::Load(path), {&hi, 1});
+  ASSERT_GE(ids.size(), 2u);
+  EXPECT_EQ(ids.front(), 256);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 257), 1);
+  EXPECT_EQ(tokenizer->Decode(ids), "User: hiAssistant: ");
 }
 
 }  // namespace
