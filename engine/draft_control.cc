@@ -118,12 +118,20 @@ void DraftControl::Describe(Timings& timings) const {
     return;
   }
   if (mode_ == DraftMode::kAuto) timings.draft_mode = extra_drafters_.empty() ? "ngram" : "tree";
-  if (!may_switch_off_ || switch_.on()) return;
-  timings.draft_mode = "off";
-  char reason[160];
-  std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
-                switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
-  timings.draft_reason = reason;
+  if (may_switch_off_ && !switch_.on()) {
+    timings.draft_mode = "off";
+    char reason[160];
+    std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
+                  switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
+    timings.draft_reason = reason;
+  }
+  if (mode_ == DraftMode::kNgram) return;
+  for (const auto& drafter : extra_drafters_) {
+    const std::string problem = drafter->Problem();
+    if (problem.empty()) continue;
+    if (!timings.draft_reason.empty()) timings.draft_reason += "; ";
+    timings.draft_reason += problem;
+  }
 }
 
 }  // namespace tern

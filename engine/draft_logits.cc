@@ -36,40 +36,88 @@ size_t ShortlistSize(const Model& model) {
   return std::max(weights / (64 * d), size_t{256});
 }
 
-DraftLogits::DraftLogits(const Model& model, std::shared_ptr<const MedusaHeads> heads)
-    : heads_(std::move(heads)),
-      tokens_(DraftTokens(model, *heads_)),
-      vocabulary_(PackInt8(model.OutputEmbedding(), tokens_)) {
-  const size_t k = static_cast<size_t>(heads_->count), d = static_cast<size_t>(heads_->hidden_size);
-  for (size_t head = 0; head < k; ++head)
-    blocks_.push_back(PackInt8(heads_->weights.View(k * d, d).Rows(head * d, d)));
+DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
+    : heads_(static_cast<size_t>(heads.count)),
+      hidden_size_(static_cast<size_t>(heads.hidden_size)),
+      tokens_(DraftTokens(model, heads)) {
+  const size_t k = heads_, d = hidden_size_;
+  bool two_matrices = false;
+  for (const MedusaBlock& from : heads.blocks) {
+    Block& block = blocks_.emplace_back();
+    for (size_t head = 0; head < k; ++head) {
+      block.weights.push_back(PackInt8(from.weights.View(k * d, d).Rows(head * d, d)));
+      if (from.two_matrices())
+        block.outputs.push_back(PackInt8(from.outputs.View(k * d, d).Rows(head * d, d)));
+    }
+    block.biases = AlignedBuffer<float>(k * d);
+    std::ranges::copy(from.biases.span(), block.biases.data());
+    two_matrices = two_matrices || from.two_matrices();
+  }
+  const size_t vocabularies = heads.vocabularies.size() > 0 ? k : 1;
+  for (size_t i = 0; i < vocabularies; ++i)
+    vocabularies_.push_back(PackInt8(VocabularyOf(heads, model, i), tokens_));
   rows_ = AlignedBuffer<float>(k * d);
+  if (blocks_.size() > 1) inputs_ = AlignedBuffer<float>(k * d);
+  if (two_matrices) {
+    inner_ = AlignedBuffer<float>(k * d);
+    zeros_ = AlignedBuffer<float>::Zeroed(d);
+  }
   logits_ = AlignedBuffer<float>(k * tokens_.size());
   codes_ = AlignedBuffer<int8_t>(k * PadK(d));
   scales_ = AlignedBuffer<float>(k);
   sums_ = AlignedBuffer<int32_t>(k);
 }
 
+QuantizedRows DraftLogits::Quantized(size_t first, size_t rows) {
+  return {codes_.View(heads_, PadK(hidden_size_)).Rows(first, rows),
+          scales_.span().subspan(first, rows), sums_.span().subspan(first, rows)};
+}
+
+// Heads first .. first + out.rows; x is one row that they share or one for each.
+void DraftLogits::RunBlock(const Block& block, size_t first, MatView<const float> x,
+                           MatView<float> out) {
+  const size_t n = out.rows, d = out.cols;
+  const bool shared = x.rows == 1, two_matrices = !block.outputs.empty();
+  const MatView<float> z = two_matrices ? inner_.View(n, d) : out;
+  QuantizeRows(x, Quantized(0, x.rows));
+  for (size_t i = 0; i < n; ++i)
+    Int8Matmul(block.weights[first + i], Quantized(shared ? 0 : i, 1), z.Rows(i, 1));
+  const MatView<const float> biases = block.biases.View(heads_, d).Rows(first, n);
+  if (!two_matrices && shared) return ResidualSilu(x.RowSpan(0), biases, z);
+  for (size_t i = 0; i < n; ++i) {
+    ResidualSilu(two_matrices ? zeros_.span() : x.RowSpan(i), biases.Rows(i, 1), z.Rows(i, 1));
+  }
+  if (!two_matrices) return;
+  QuantizeRows(z, Quantized(0, n));
+  for (size_t i = 0; i < n; ++i) {
+    Int8Matmul(block.outputs[first + i], Quantized(i, 1), out.Rows(i, 1));
+    AddInPlace(out.Rows(i, 1), x.Rows(shared ? 0 : i, 1));
+  }
+}
+
 MatView<const float> DraftLogits::Evaluate(std::span<const float> hidden, int32_t first,
                                            int32_t count) {
-  TERN_CHECK(first >= 0 && count >= 1 && first + count <= heads_->count &&
-             hidden.size() == static_cast<size_t>(heads_->hidden_size))
-      << "heads " << first << " + " << count << " of " << heads_->count << ", hidden ["
-      << hidden.size() << "]";
+  TERN_CHECK(first >= 0 && count >= 1 && static_cast<size_t>(first + count) <= heads_ &&
+             hidden.size() == hidden_size_)
+      << "heads " << first << " + " << count << " of " << heads_ << ", hidden [" << hidden.size()
+      << "]";
   const size_t d = hidden.size(), begin = static_cast<size_t>(first),
                n = static_cast<size_t>(count);
-  const auto quantized = [&](size_t rows) {
-    return QuantizedRows{codes_.View(rows, PadK(d)), scales_.span().first(rows),
-                         sums_.span().first(rows)};
-  };
-  QuantizeRows({hidden.data(), 1, d}, quantized(1));
-  const MatView<float> rows = rows_.View(n, d);
-  for (size_t i = 0; i < n; ++i) Int8Matmul(blocks_[begin + i], quantized(1), rows.Rows(i, 1));
-  const MatView<const float> biases = heads_->biases.View(static_cast<size_t>(heads_->count), d);
-  ResidualSilu(hidden, biases.Rows(begin, n), rows);
-  QuantizeRows(rows, quantized(n));
+  MatView<const float> x(hidden.data(), 1, d);
+  MatView<float> rows = rows_.View(n, d), spare = inputs_.size() > 0 ? inputs_.View(n, d) : rows;
+  for (const Block& block : blocks_) {
+    RunBlock(block, begin, x, rows);
+    x = rows;
+    std::swap(rows, spare);
+  }
+  QuantizeRows(x, Quantized(0, n));
   const MatView<float> logits = logits_.View(n, tokens_.size());
-  Int8Matmul(vocabulary_, quantized(n), logits);
+  if (vocabularies_.size() == 1) {
+    Int8Matmul(vocabularies_[0], Quantized(0, n), logits);
+  } else {
+    for (size_t i = 0; i < n; ++i)
+      Int8Matmul(vocabularies_[begin + i], Quantized(i, 1), logits.Rows(i, 1));
+  }
   return logits;
 }
 

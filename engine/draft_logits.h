@@ -4,7 +4,6 @@
 #define TERN_ENGINE_DRAFT_LOGITS_H_
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,9 +17,9 @@ namespace tern {
 
 class DraftLogits {
  public:
-  // Packs heads and vocabulary; `model` may go. The tokens are the most frequent ones of the heads'
-  // shortlist, as many as ShortlistSize allows, or all where there is no shortlist.
-  DraftLogits(const Model& model, std::shared_ptr<const MedusaHeads> heads);
+  // Packs heads and vocabularies; `model` and `heads` may go. The tokens are the most frequent ones
+  // of the heads' shortlist, as many as ShortlistSize allows, or all where there is no shortlist.
+  DraftLogits(const Model& model, const MedusaHeads& heads);
 
   // Logits of heads first .. first + count, [count, tokens().size()], valid until the next call.
   // hidden [d]. A head's logits depend on nothing but hidden. Allocates nothing.
@@ -30,15 +29,27 @@ class DraftLogits {
   std::span<const TokenId> tokens() const { return tokens_; }
 
  private:
-  std::shared_ptr<const MedusaHeads> heads_;  // biases
+  struct Block {                      // of MedusaHeads
+    std::vector<Int8Matrix> weights;  // [K] of [d, d]
+    std::vector<Int8Matrix> outputs;  // [K] of [d, d], or none
+    AlignedBuffer<float> biases;      // [K*d]
+  };
+
+  QuantizedRows Quantized(size_t first, size_t rows);
+  void RunBlock(const Block& block, size_t first, MatView<const float> x, MatView<float> out);
+
+  size_t heads_, hidden_size_;
   std::vector<TokenId> tokens_;
-  std::vector<Int8Matrix> blocks_;  // [K] of [d, d]
-  Int8Matrix vocabulary_;           // [tokens, d]
-  AlignedBuffer<float> rows_;       // [K, d] heads' outputs
-  AlignedBuffer<float> logits_;     // [K, tokens]
-  AlignedBuffer<int8_t> codes_;     // [K, PadK(d)]
-  AlignedBuffer<float> scales_;     // [K]
-  AlignedBuffer<int32_t> sums_;     // [K]
+  std::vector<Block> blocks_;             // [L]
+  std::vector<Int8Matrix> vocabularies_;  // [tokens, d], of all heads or of each
+  AlignedBuffer<float> rows_;             // [K, d] heads' outputs
+  AlignedBuffer<float> inputs_;           // [K, d] of blocks behind the first
+  AlignedBuffer<float> inner_;            // [K, d] between two matrices
+  AlignedBuffer<float> zeros_;            // [d]
+  AlignedBuffer<float> logits_;           // [K, tokens]
+  AlignedBuffer<int8_t> codes_;           // [K, PadK(d)]
+  AlignedBuffer<float> scales_;           // [K]
+  AlignedBuffer<int32_t> sums_;           // [K]
 };
 
 // Tokens that a draft vocabulary of `model` should have. Its products are 1/64 of a pass's, its

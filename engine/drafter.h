@@ -4,6 +4,7 @@
 #define TERN_ENGINE_DRAFTER_H_
 
 #include <span>
+#include <string>
 
 #include "engine/batch.h"
 #include "engine/step_cost.h"
@@ -40,6 +41,8 @@ class Drafter {
   // drafters: so they merge, equal tokens under equal parents once, with the best score. Allocates
   // nothing.
   virtual void Propose(const DraftContext& context, DraftTree& tree) = 0;
+  // What is wrong with what it drafts from, as its proposals have shown; empty = nothing.
+  virtual std::string Problem() const { return {}; }
 };
 
 }  // namespace tern

@@ -30,6 +30,11 @@ class MedusaDrafter : public Drafter {
   MedusaDrafter(const Model& model, std::shared_ptr<const MedusaHeads> heads, int32_t max_nodes);
   void Reset() override {}
   void Propose(const DraftContext& context, DraftTree& tree) override;
+  // Says when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
+  // t + 2: heads of an offset off by one, as some trainers wrote them, or heads without training.
+  std::string Problem() const override;
+
+  static constexpr int64_t kLeastSample = 16;  // proposals before Problem says anything
 
  private:
   struct Candidate {
@@ -42,6 +47,7 @@ class MedusaDrafter : public Drafter {
     float probability;
   };
 
+  void CheckOffset(std::span<const TokenId> tokens);
   int32_t EvaluateHeads(const DraftContext& context, int32_t count);
   bool DeeperMayPay(const DraftContext& context, int32_t depth) const;
   void Choose(std::span<const float> logits, std::span<Choice> choices) const;
@@ -56,6 +62,7 @@ class MedusaDrafter : public Drafter {
   size_t top_;
   float min_score_ = kMinScore;  // of this step
   double useful_heads_ = 1.0;    // mean of the latest steps
+  int64_t sample_ = 0, root_predicted_ = 0;
   std::vector<Choice> choices_;  // [K, top]
   std::vector<Candidate> open_;  // nodes that could be added next
 };

@@ -1,9 +1,33 @@
 #include "engine/medusa_heads.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "kernels/activation.h"
 #include "kernels/vocab_projection.h"
 
 namespace tern {
+namespace {
+
+// The blocks of head `index` on x [1, d], in place. z [1, d] and zeros [d] are scratch and zero.
+void ApplyBlocks(const MedusaHeads& heads, size_t index, std::span<const float> zeros,
+                 MatView<float> x, MatView<float> z) {
+  const size_t k = static_cast<size_t>(heads.count), d = x.cols;
+  for (const MedusaBlock& block : heads.blocks) {
+    const bool plain = !block.two_matrices();
+    VocabProjection(x, block.weights.View(k * d, d).Rows(index * d, d), z);
+    ResidualSilu(plain ? x.RowSpan(0) : zeros, block.biases.View(k, d).Rows(index, 1), z);
+    if (plain) {
+      std::copy_n(z.data, d, x.data);
+      continue;
+    }
+    AlignedBuffer<float> y(d);
+    VocabProjection(z, block.outputs.View(k * d, d).Rows(index * d, d), y.View(1, d));
+    AddInPlace(x, y.View(1, d));
+  }
+}
+
+}  // namespace
 
 MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size) {
   TERN_CHECK(count >= 1 && count <= kMaxMedusaHeads && hidden_size >= 1)
@@ -12,9 +36,18 @@ MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size) {
   MedusaHeads heads;
   heads.count = count;
   heads.hidden_size = hidden_size;
-  heads.weights = AlignedBuffer<BFloat16>::Zeroed(outputs * static_cast<size_t>(hidden_size));
-  heads.biases = AlignedBuffer<float>::Zeroed(outputs);
+  MedusaBlock block;
+  block.weights = AlignedBuffer<BFloat16>::Zeroed(outputs * static_cast<size_t>(hidden_size));
+  block.biases = AlignedBuffer<float>::Zeroed(outputs);
+  heads.blocks.push_back(std::move(block));
   return heads;
+}
+
+MatView<const BFloat16> VocabularyOf(const MedusaHeads& heads, const Model& model, size_t index) {
+  if (heads.vocabularies.size() == 0) return model.OutputEmbedding();
+  const size_t v = static_cast<size_t>(model.config.vocab_size),
+               d = static_cast<size_t>(heads.hidden_size);
+  return heads.vocabularies.View(static_cast<size_t>(heads.count) * v, d).Rows(index * v, v);
 }
 
 void ApplyHeads(const MedusaHeads& heads, std::span<const float> hidden, MatView<float> out) {
@@ -22,9 +55,19 @@ void ApplyHeads(const MedusaHeads& heads, std::span<const float> hidden, MatView
   TERN_CHECK(hidden.size() == d && out.rows == k && out.cols == d && out.stride == d)
       << k << " heads of " << d << ": hidden [" << hidden.size() << "], out [" << out.rows << ", "
       << out.cols << "]";
-  // The heads stacked are one matrix [K*d, d], read once: the same product as a vocabulary's.
-  VocabProjection({hidden.data(), 1, d}, heads.weights.View(k * d, d), {out.data, 1, k * d});
-  ResidualSilu(hidden, heads.biases.View(k, d), out);
+  const MedusaBlock& first = heads.blocks.front();
+  if (heads.blocks.size() == 1 && !first.two_matrices()) {
+    // The heads stacked are one matrix [K*d, d], read once: the same product as a vocabulary's.
+    VocabProjection({hidden.data(), 1, d}, first.weights.View(k * d, d), {out.data, 1, k * d});
+    ResidualSilu(hidden, first.biases.View(k, d), out);
+    return;
+  }
+  const auto zeros = AlignedBuffer<float>::Zeroed(d);
+  AlignedBuffer<float> scratch(d);
+  for (size_t i = 0; i < k; ++i) {
+    std::copy(hidden.begin(), hidden.end(), out.Row(i));
+    ApplyBlocks(heads, i, zeros.span(), out.Rows(i, 1), scratch.View(1, d));
+  }
 }
 
 }  // namespace tern

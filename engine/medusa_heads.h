@@ -1,6 +1,6 @@
-// Medusa draft heads: K residual blocks over the backbone's hidden state, with the backbone's own
-// vocabulary projection behind them. Head k = 1..K reads hidden at t and predicts token t+1+k;
-// files number them from 0.
+// Medusa draft heads: each of the K heads is L residual blocks over the backbone's hidden state,
+// with a vocabulary projection behind them: the backbone's or its own. Head k = 1..K reads hidden
+// at t and predicts token t+1+k; files number them from 0.
 #ifndef TERN_ENGINE_MEDUSA_HEADS_H_
 #define TERN_ENGINE_MEDUSA_HEADS_H_
 
@@ -17,6 +17,7 @@
 namespace tern {
 
 inline constexpr int32_t kMaxMedusaHeads = 16;
+inline constexpr int32_t kMaxMedusaLayers = 8;
 
 // Where heads come from: config.json beside them.
 struct MedusaHeadsInfo {
@@ -25,12 +26,21 @@ struct MedusaHeadsInfo {
   int64_t trained_tokens = 0;        // 0 = not recorded
 };
 
-// Rows of the stacked buffers: head k's are [(k - 1) * d, k * d).
+// One block of every head, stacked: rows of head k are [(k - 1) * d, k * d).
+//   x + SiLU(W x + b)      Medusa's
+//   x + O SiLU(W x + b)    MedusaBitNet's, where b is zero
+struct MedusaBlock {
+  AlignedBuffer<BFloat16> weights;  // W [K*d, d], row = output
+  AlignedBuffer<float> biases;      // b [K*d]
+  AlignedBuffer<BFloat16> outputs;  // O [K*d, d]; empty = none
+  bool two_matrices() const { return outputs.size() > 0; }
+};
+
 struct MedusaHeads {
-  int32_t count = 0;                // K
-  int32_t hidden_size = 0;          // d
-  AlignedBuffer<BFloat16> weights;  // [K*d, d], row = output
-  AlignedBuffer<float> biases;      // [K*d]
+  int32_t count = 0;                     // K
+  int32_t hidden_size = 0;               // d
+  std::vector<MedusaBlock> blocks;       // L, the first one reads the hidden state
+  AlignedBuffer<BFloat16> vocabularies;  // [K*V, d] heads' own projections; empty = the backbone's
   MedusaHeadsInfo info;
   // Tokens by how often the backbone writes them, the most frequent first (draft_shortlist.h);
   // empty = not known.
@@ -40,31 +50,36 @@ struct MedusaHeads {
   std::string warning;
 };
 
-// K heads whose weights and biases are zero: every one of them returns its input.
+// K heads of one Medusa block whose weights and biases are zero: each returns its input.
 MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size);
 
-// Reads Medusa "version 2" heads: `path` is a directory with config.json and
-// medusa_lm_head.safetensors, or such a .safetensors file (then heads are counted from its tensors
-// where no config.json with medusa_num_heads lies beside it). Weights of F32 and F16 are rounded to
-// bf16. Throws Error naming file and tensor or field: missing, unexpected, of another shape than
-// `model` implies, damaged, or heads with a vocabulary projection of their own (version 1).
+// Reads heads of any format in heads_tensors.h. `path` is a directory with config.json and
+// medusa_lm_head.safetensors or .pt, or a file: .safetensors, .pt or GGUF (then config.json beside
+// it counts where it has medusa_num_heads). Weights of F32 and F16 are rounded to bf16. Throws
+// Error naming file and tensor or field: missing, unexpected, of another shape than `model`
+// implies, or damaged.
 MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model);
 
-// Writes the files into `dir`, which is created where it is missing; biases are rounded to bf16.
-// `heads.info` goes into config.json, with the vocabulary's size. config.json comes last, so that a
-// directory with one is whole.
+// Writes heads of one Medusa block without vocabulary as Medusa's "version 2": config.json and
+// medusa_lm_head.safetensors in `dir`, which is created where it is missing; biases are rounded to
+// bf16. `heads.info` goes into config.json, with the vocabulary's size. config.json comes last, so
+// that a directory with one is whole.
 void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size);
 
 // 16 hexadecimal digits over everything that decides hidden states and logits: shapes, ternary
 // weights, scales, gains and embeddings.
 std::string BackboneFingerprint(const Model& model);
 
-// The heads that lie beside a model: `model_dir`/medusa where it has a config.json, else empty.
-std::string HeadsBeside(const std::string& model_dir);
+// The heads that belong to a model: `model`/medusa where that has a config.json; the GGUF file
+// `model` itself where it holds heads; else empty.
+std::string HeadsBeside(const std::string& model);
 
-// out[k-1] = hidden + SiLU(W_k hidden + b_k): hidden [d], out [K, d] contiguous. Logits of head k
-// are VocabProjection(out row, model.OutputEmbedding()). Allocates nothing; each value has one
-// summation order, whatever the number of heads and threads.
+// [V, d]: what gives the logits of head `index` (from 0) from its row of ApplyHeads.
+MatView<const BFloat16> VocabularyOf(const MedusaHeads& heads, const Model& model, size_t index);
+
+// out[k-1] = the blocks of head k, one after the other, on hidden [d]: out [K, d] contiguous.
+// Allocates nothing where heads are one Medusa block; each value has one summation order, whatever
+// the number of heads and threads.
 void ApplyHeads(const MedusaHeads& heads, std::span<const float> hidden, MatView<float> out);
 
 }  // namespace tern

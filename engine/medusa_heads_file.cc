@@ -1,4 +1,4 @@
-// Medusa heads as files: config.json and medusa_lm_head.safetensors.
+// Medusa heads as directories: config.json and medusa_lm_head.safetensors or .pt.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -11,8 +11,8 @@
 #include "engine/draft_shortlist.h"
 #include "engine/error.h"
 #include "engine/hash.h"
+#include "engine/heads_tensors.h"
 #include "engine/medusa_heads.h"
-#include "engine/safetensors.h"
 #include "engine/safetensors_writer.h"
 
 namespace tern {
@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr char kWeightsFile[] = "medusa_lm_head.safetensors";
+constexpr char kTorchFile[] = "medusa_lm_head.pt";
 constexpr char kTodo[] = "use heads that were trained for this model";
 
 std::string WeightName(int32_t head) { return std::to_string(head) + ".0.linear.weight"; }
@@ -83,74 +84,24 @@ void CheckField(const HeadsConfig& config, const char* name, std::optional<int32
                  std::to_string(expected) + " (" + reason + ")", std::to_string(*got), kTodo});
 }
 
+void CheckRange(const HeadsConfig& config, const char* name, std::optional<int32_t> got,
+                int32_t most) {
+  if (!got || (*got >= 1 && *got <= most)) return;
+  throw BadFile({config.path, std::string("field ") + name,
+                 "an integer from 1 to " + std::to_string(most), std::to_string(*got),
+                 "correct it or fetch the file again"});
+}
+
 void CheckConfig(const HeadsConfig& config, const Model& model) {
   if (!config.heads) {
     throw BadFile({config.path, "field medusa_num_heads",
                    "an integer from 1 to " + std::to_string(kMaxMedusaHeads), "none",
                    "give a directory of Medusa heads"});
   }
-  if (*config.heads < 1 || *config.heads > kMaxMedusaHeads) {
-    throw BadFile({config.path, "field medusa_num_heads",
-                   "an integer from 1 to " + std::to_string(kMaxMedusaHeads),
-                   std::to_string(*config.heads), "correct it or fetch the file again"});
-  }
-  CheckField(config, "medusa_num_layers", config.layers, 1, "what tern runs");
+  CheckRange(config, "medusa_num_heads", config.heads, kMaxMedusaHeads);
+  CheckRange(config, "medusa_num_layers", config.layers, kMaxMedusaLayers);
   CheckField(config, "hidden_size", config.hidden_size, model.config.hidden_size, "the model's");
   CheckField(config, "vocab_size", config.vocab_size, model.config.vocab_size, "the model's");
-}
-
-// Heads that a file without configuration holds: as far as their weights are numbered.
-int32_t CountHeads(const SafetensorsFile& file) {
-  int32_t count = 0;
-  while (count < kMaxMedusaHeads && file.tensors().contains(WeightName(count))) ++count;
-  return std::max(count, 1);  // so that the first one's tensor is what is missing
-}
-
-const SafetensorsTensor& Tensor(const SafetensorsFile& file, const std::string& path,
-                                const std::string& name, std::span<const size_t> shape) {
-  const auto found = file.tensors().find(name);
-  if (found == file.tensors().end()) {
-    throw BadFile({path, "tensor " + name, ShapeText(shape), "no such tensor", kTodo});
-  }
-  const SafetensorsTensor& tensor = found->second;
-  if (!std::equal(tensor.shape.begin(), tensor.shape.end(), shape.begin(), shape.end())) {
-    throw BadFile({path, "tensor " + name, ShapeText(shape), ShapeText(tensor.shape), kTodo});
-  }
-  return tensor;
-}
-
-void CheckNothingElse(const SafetensorsFile& file, const std::string& path, int32_t count) {
-  for (const auto& [name, tensor] : file.tensors()) {
-    bool known = false;
-    for (int32_t k = 0; k < count; ++k) known |= name == WeightName(k) || name == BiasName(k);
-    if (known) continue;
-    const std::string expected = "the weights and biases of " + std::to_string(count) + " heads";
-    const bool own_vocabulary = name.ends_with(".1.weight");
-    throw BadFile({path, "tensor " + name, expected, ShapeText(tensor.shape),
-                   own_vocabulary ? "heads with a vocabulary projection of their own (version 1) "
-                                    "are not supported: use version 2"
-                                  : kTodo});
-  }
-}
-
-MedusaHeads ReadHeads(const std::string& path, std::optional<int32_t> count, int32_t hidden_size) {
-  const SafetensorsFile file(path);
-  MedusaHeads heads = ZeroMedusaHeads(count ? *count : CountHeads(file), hidden_size);
-  const size_t d = static_cast<size_t>(hidden_size);
-  AlignedBuffer<float> row(d);
-  for (int32_t k = 0; k < heads.count; ++k) {
-    const SafetensorsTensor& weight = Tensor(file, path, WeightName(k), std::array{d, d});
-    const SafetensorsTensor& bias = Tensor(file, path, BiasName(k), std::array{d});
-    const size_t first = static_cast<size_t>(k) * d;
-    ReadFloats(bias, heads.biases.span().subspan(first, d));
-    for (size_t r = 0; r < d; ++r) {
-      ReadFloats(weight, row.span(), r * d);
-      for (size_t c = 0; c < d; ++c)
-        heads.weights[(first + r) * d + c] = BFloat16::FromFloat(row[c]);
-    }
-  }
-  CheckNothingElse(file, path, heads.count);
-  return heads;
 }
 
 uint64_t HashMatrix(const TernaryMatrix& matrix, uint64_t hash) {
@@ -191,9 +142,10 @@ std::string BackboneFingerprint(const Model& model) {
   return HashName(hash);
 }
 
-std::string HeadsBeside(const std::string& model_dir) {
-  const fs::path dir = fs::path(model_dir) / "medusa";
+std::string HeadsBeside(const std::string& model) {
   std::error_code ignored;
+  if (fs::is_regular_file(model, ignored)) return IsGgufWithHeads(model) ? model : std::string();
+  const fs::path dir = fs::path(model) / "medusa";
   return fs::exists(dir / "config.json", ignored) ? dir.string() : std::string();
 }
 
@@ -205,7 +157,12 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
                    ", or --heads none");
   }
   const fs::path dir = is_dir ? fs::path(path) : fs::path(path).parent_path();
-  const std::string weights = is_dir ? (dir / kWeightsFile).string() : path;
+  std::string weights = path;
+  if (is_dir) {
+    const bool torch =
+        !fs::exists(dir / kWeightsFile, ignored) && fs::exists(dir / kTorchFile, ignored);
+    weights = (dir / (torch ? kTorchFile : kWeightsFile)).string();
+  }
   std::optional<HeadsConfig> config;
   if (is_dir || fs::exists(dir / "config.json", ignored)) {
     config = ReadConfig((dir / "config.json").string());
@@ -213,8 +170,9 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
     if (!is_dir && !config->heads) config.reset();
   }
   if (config) CheckConfig(*config, model);
-  MedusaHeads heads =
-      ReadHeads(weights, config ? config->heads : std::nullopt, model.config.hidden_size);
+  HeadsShape shape;
+  if (config) shape = {config->heads.value_or(0), config->layers.value_or(0)};
+  MedusaHeads heads = ReadHeadsFile(weights, shape, model.config);
   if (!config) return heads;
   heads.shortlist = ReadShortlist(dir.string(), model.config.vocab_size);
   heads.info = config->info;
@@ -234,15 +192,19 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) throw SystemError(dir + ": cannot create the directory", error.value());
+  TERN_CHECK(heads.blocks.size() == 1 && !heads.blocks[0].two_matrices() &&
+             heads.vocabularies.size() == 0)
+      << "heads of another kind than version 2";
   const size_t d = static_cast<size_t>(heads.hidden_size);
+  const MedusaBlock& block = heads.blocks[0];
   std::vector<TensorToWrite> tensors;
   for (int32_t k = 0; k < heads.count; ++k) {
     const size_t first = static_cast<size_t>(k) * d;
-    tensors.push_back({WeightName(k), "BF16", {d, d}, [&heads, first, d](AtomicFile& file) {
-                         file.Write(heads.weights.data() + first * d, d * d * sizeof(BFloat16));
+    tensors.push_back({WeightName(k), "BF16", {d, d}, [&block, first, d](AtomicFile& file) {
+                         file.Write(block.weights.data() + first * d, d * d * sizeof(BFloat16));
                        }});
-    tensors.push_back({BiasName(k), "BF16", {d}, [&heads, first, d](AtomicFile& file) {
-                         for (float value : heads.biases.span().subspan(first, d)) {
+    tensors.push_back({BiasName(k), "BF16", {d}, [&block, first, d](AtomicFile& file) {
+                         for (float value : block.biases.span().subspan(first, d)) {
                            const BFloat16 rounded = BFloat16::FromFloat(value);
                            file.Write(&rounded, sizeof(rounded));
                          }

@@ -22,7 +22,8 @@ struct Timings {
   std::array<int64_t, 64> accepted_at_depth{};
   int32_t threads = 0;             // that decoding had chosen at the end
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
-  std::string draft_reason;        // why drafting is off; empty where it is on or off was asked for
+  // Why drafting is off, empty where it is on or off was asked for; what is wrong with draft heads.
+  std::string draft_reason;
 
   double prompt_tokens_per_second() const { return Rate(prompt_tokens, prompt_seconds); }
   double decode_tokens_per_second() const { return Rate(decode_tokens, decode_seconds); }

@@ -31,8 +31,12 @@ class HeadScorer {
     const size_t d = hidden.size(), vocab = static_cast<size_t>(model_.config.vocab_size);
     ApplyHeads(heads_, hidden, rows_.View(hits_.size(), d));
     const MatView<float> logits = logits_.View(known, vocab);
-    VocabProjection(rows_.View(known, d), model_.OutputEmbedding(), logits);
+    const bool shared = heads_.vocabularies.size() == 0;
+    if (shared) VocabProjection(rows_.View(known, d), model_.OutputEmbedding(), logits);
     for (size_t k = 0; k < known; ++k) {
+      if (!shared)
+        VocabProjection(rows_.View(known, d).Rows(k, 1), VocabularyOf(heads_, model_, k),
+                        logits.Rows(k, 1));
       hits_[k] += ArgMax(logits.RowSpan(k)) == tokens[position + 2 + k] ? 1 : 0;
       ++seen_[k];
     }

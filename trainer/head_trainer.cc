@@ -118,11 +118,12 @@ double HeadTrainer::GemmMacsPerStep() const {
 
 MedusaHeads HeadTrainer::Heads() const {
   MedusaHeads heads = ZeroMedusaHeads(options_.heads, model_.config.hidden_size);
+  MedusaBlock& block = heads.blocks[0];
   const float* weights = parameters_.data();
-  std::transform(weights, weights + heads.weights.size(), heads.weights.data(),
+  std::transform(weights, weights + block.weights.size(), block.weights.data(),
                  BFloat16::FromFloat);
   std::transform(parameters_.data() + slices_[1].offset,
-                 parameters_.data() + slices_[1].offset + heads.biases.size(), heads.biases.data(),
+                 parameters_.data() + slices_[1].offset + block.biases.size(), block.biases.data(),
                  RoundToBFloat16);
   heads.info = info_;
   heads.shortlist = shortlist_;
@@ -130,10 +131,11 @@ MedusaHeads HeadTrainer::Heads() const {
 }
 
 void HeadTrainer::SetHeads(const MedusaHeads& heads) {
-  TERN_CHECK(heads.count == options_.heads && heads.hidden_size == model_.config.hidden_size);
-  std::ranges::transform(heads.weights.span(), parameters_.data(),
+  TERN_CHECK(heads.count == options_.heads && heads.hidden_size == model_.config.hidden_size &&
+             heads.blocks.size() == 1 && !heads.blocks[0].two_matrices());
+  std::ranges::transform(heads.blocks[0].weights.span(), parameters_.data(),
                          [](BFloat16 w) { return w.ToFloat(); });
-  std::ranges::copy(heads.biases.span(), parameters_.data() + slices_[1].offset);
+  std::ranges::copy(heads.blocks[0].biases.span(), parameters_.data() + slices_[1].offset);
   RefreshWeights();
 }
 

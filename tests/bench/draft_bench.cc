@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     if (tokens == vocab) made.shortlist.clear();
     const auto heads = std::make_shared<const MedusaHeads>(std::move(made));
     MedusaDrafter drafter(model, heads, 32);
-    DraftLogits draft(model, heads);
+    DraftLogits draft(model, *heads);
     DraftTree tree(64);
     const double all = Microseconds([&] {
       tree.Clear();

@@ -126,7 +126,8 @@ TEST_F(DistillTrainTest, FromPromptsToHeads) {
   EXPECT_EQ(heads.count, 3);
   EXPECT_EQ(heads.warning, "");
   EXPECT_EQ(heads.info.base_model, model_);
-  EXPECT_TRUE(std::ranges::any_of(heads.weights.span(), [](BFloat16 w) { return w.bits != 0; }));
+  EXPECT_TRUE(
+      std::ranges::any_of(heads.blocks[0].weights.span(), [](BFloat16 w) { return w.bits != 0; }));
   std::istringstream metrics(ReadFile(heads_ + "/run/metrics.jsonl"));
   std::string line, last;
   bool has_training = false;

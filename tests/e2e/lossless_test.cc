@@ -85,8 +85,11 @@ class Lossless : public ::testing::TestWithParam<bool> {
   // own guess; huge: their products overflow.
   void AddHeads(const std::string& name, float scale, int32_t max_rows, GeneratorLimits limits,
                 DraftMode mode = DraftMode::kAuto) {
-    auto heads =
-        std::make_shared<const MedusaHeads>(RandomHeads(4, model_.config.hidden_size, scale, 11));
+    AddHeads(name, RandomHeads(4, model_.config.hidden_size, scale, 11), max_rows, limits, mode);
+  }
+  void AddHeads(const std::string& name, MedusaHeads made, int32_t max_rows, GeneratorLimits limits,
+                DraftMode mode = DraftMode::kAuto) {
+    auto heads = std::make_shared<const MedusaHeads>(std::move(made));
     std::vector<std::unique_ptr<Drafter>> drafters = MakeDrafters(model_, heads, max_rows);
     // Without a planner of its own, mode auto turns drafts off by the clock.
     std::unique_ptr<Planner> planner;
@@ -116,6 +119,10 @@ class Lossless : public ::testing::TestWithParam<bool> {
     AddHeads("zero heads", 0.0f, 16, limits);
     AddHeads("overflowing heads", 3e38f, 8, limits);
     AddHeads("random heads, static tree", 0.05f, 16, limits, DraftMode::kTree);
+    const int32_t d = model_.config.hidden_size, v = model_.config.vocab_size;
+    AddHeads("heads with vocabularies", WithVocabularies(RandomHeads(2, d, 0.05f, 12), v, 13), 8,
+             limits);
+    AddHeads("two-matrix heads", RandomTwoMatrixHeads(3, 2, d, 0.05f, 14), 8, limits);
   }
 
   // Runs the request plainly and by every variant; all must agree. Returns the plain result.

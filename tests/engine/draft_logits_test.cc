@@ -70,18 +70,18 @@ Rounded Product(MatView<const BFloat16> weights, const Rounded& x) {
 
 TEST_F(DraftLogitsTest, AreTheHeadsLogitsWithinTheirRounding) {
   const auto heads = Heads();
-  DraftLogits draft(model_, heads);
+  DraftLogits draft(model_, *heads);
   const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
   Rounded x = {std::vector<double>(kHidden), std::vector<double>(kHidden)};
   for (size_t c = 0; c < kHidden; ++c) x.value[c] = static_cast<double>(hidden_[c]);
   Rounded rounded = x;
   AddRounding(rounded);
-  const MatView<const BFloat16> weights = heads->weights.View(kHeads * kHidden, kHidden);
+  const MatView<const BFloat16> weights = heads->blocks[0].weights.View(kHeads * kHidden, kHidden);
   double largest_bound = 0.0, spread = 0.0;
   for (size_t k = 0; k < kHeads; ++k) {
     Rounded h = Product(weights.Rows(k * kHidden, kHidden), rounded);
     for (size_t c = 0; c < kHidden; ++c) {
-      const double z = h.value[c] + static_cast<double>(heads->biases[k * kHidden + c]);
+      const double z = h.value[c] + static_cast<double>(heads->blocks[0].biases[k * kHidden + c]);
       h.value[c] = x.value[c] + z / (1.0 + std::exp(-z));
       h.error[c] *= 1.1;  // silu's steepest slope
     }
@@ -99,7 +99,7 @@ TEST_F(DraftLogitsTest, AreTheHeadsLogitsWithinTheirRounding) {
 }
 
 TEST_F(DraftLogitsTest, OfAHeadDoNotDependOnTheOthers) {
-  DraftLogits all(model_, Heads()), one(model_, Heads());
+  DraftLogits all(model_, *Heads()), one(model_, *Heads());
   const MatView<const float> logits = all.Evaluate(hidden_.span(), 0, kHeads);
   for (int32_t k = 0; k < kHeads; ++k) {
     EXPECT_TRUE(
@@ -108,7 +108,7 @@ TEST_F(DraftLogitsTest, OfAHeadDoNotDependOnTheOthers) {
 }
 
 TEST_F(DraftLogitsTest, OfAShortlistAreThoseOfItsTokens) {
-  DraftLogits all(model_, Heads()), some(model_, Heads({200, 3, 77}));
+  DraftLogits all(model_, *Heads()), some(model_, *Heads({200, 3, 77}));
   ASSERT_EQ(std::vector<TokenId>(some.tokens().begin(), some.tokens().end()),
             (std::vector<TokenId>{3, 77, 200}));
   const MatView<const float> a = all.Evaluate(hidden_.span(), 0, kHeads);

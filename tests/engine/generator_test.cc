@@ -189,5 +189,27 @@ TEST_F(GeneratorTest, AutoStopsUselessDrafting) {
   EXPECT_EQ(result.timings.draft_reason.find("tokens/s") != std::string::npos, off);
 }
 
+class ComplainingDrafter : public RandomDrafter {
+ public:
+  using RandomDrafter::RandomDrafter;
+  std::string Problem() const override { return "a complaint"; }
+};
+
+TEST_F(GeneratorTest, TimingsSayWhatIsWrongWithADrafter) {
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  drafters.push_back(std::make_unique<ComplainingDrafter>(259, 4, 1));
+  Generator generator(model_, tokenizer_, {}, std::move(drafters));
+  GenerationOptions options;
+  options.max_tokens = 8;
+  const auto reason = [&](DraftMode mode) {
+    options.draft = mode;
+    return generator.Generate(std::vector<TokenId>{9, 8}, options).timings.draft_reason;
+  };
+  EXPECT_EQ(reason(DraftMode::kTree), "a complaint");
+  EXPECT_NE(reason(DraftMode::kAuto).find("a complaint"), std::string::npos);
+  EXPECT_EQ(reason(DraftMode::kNgram), "");  // not in use
+  EXPECT_EQ(reason(DraftMode::kOff), "");
+}
+
 }  // namespace
 }  // namespace tern

@@ -13,6 +13,8 @@
 #include "engine/medusa_heads.h"
 #include "kernels/parallel.h"
 #include "kernels/reference.h"
+#include "kernels/top_k.h"
+#include "kernels/vocab_projection.h"
 #include "tests/support/comparator.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/random_data.h"
@@ -28,6 +30,7 @@ using Json = nlohmann::json;
 
 constexpr int32_t kHeads = 3;
 constexpr size_t kHidden = 64;  // TinyConfig's
+const std::vector<float> kVocabulary(259 * kHidden);
 
 class MedusaFile : public ::testing::Test {
  protected:
@@ -42,10 +45,11 @@ class MedusaFile : public ::testing::Test {
   void ExpectSameHeads(const MedusaHeads& got) const {
     ASSERT_EQ(got.count, heads_.count);
     ASSERT_EQ(got.hidden_size, heads_.hidden_size);
-    EXPECT_TRUE(std::equal(got.weights.span().begin(), got.weights.span().end(),
-                           heads_.weights.span().begin()));
-    EXPECT_TRUE(std::equal(got.biases.span().begin(), got.biases.span().end(),
-                           heads_.biases.span().begin()));
+    ASSERT_EQ(got.blocks.size(), 1u);
+    EXPECT_TRUE(std::ranges::equal(got.blocks[0].weights.span(), heads_.blocks[0].weights.span()));
+    EXPECT_TRUE(std::ranges::equal(got.blocks[0].biases.span(), heads_.blocks[0].biases.span()));
+    EXPECT_FALSE(got.blocks[0].two_matrices());
+    EXPECT_EQ(got.vocabularies.size(), 0u);
   }
   // One line that names the file and every one of `words`.
   void ExpectBad(const std::string& file, const std::vector<std::string>& words) const {
@@ -72,8 +76,9 @@ class MedusaFile : public ::testing::Test {
     const size_t d = kHidden;
     for (size_t k = 0; k < kHeads; ++k) {
       std::vector<float> weight(d * d);
-      for (size_t i = 0; i < d * d; ++i) weight[i] = heads_.weights[k * d * d + i].ToFloat();
-      const std::span<const float> bias = heads_.biases.span().subspan(k * d, d);
+      for (size_t i = 0; i < d * d; ++i)
+        weight[i] = heads_.blocks[0].weights[k * d * d + i].ToFloat();
+      const std::span<const float> bias = heads_.blocks[0].biases.span().subspan(k * d, d);
       tensors[std::to_string(k) + ".0.linear.weight"] =
           Raw(dtype, {d, d}, std::span<const float>(weight));
       tensors[std::to_string(k) + ".0.linear.bias"] = Raw(dtype, {d}, bias);
@@ -149,8 +154,19 @@ TEST_F(MedusaFile, EveryDefectOfTheTensorsIsOneError) {
   ExpectBad(file, {name});
   with([](RawTensors& t) { t["3.0.linear.bias"] = t["2.0.linear.bias"]; });
   ExpectBad(file, {"3.0.linear.bias", "3 heads"});
+  with([](RawTensors& t) {
+    for (int32_t k = 3; k <= kMaxMedusaHeads; ++k)
+      t[std::to_string(k) + ".0.linear.weight"] = t["2.0.linear.weight"];
+  });
+  ExpectBad(file, {"number of heads", "at most 16", "17"});
   with([&](RawTensors& t) { t["0.1.weight"] = t[name]; });
-  ExpectBad(file, {"0.1.weight", "version 1"});
+  ExpectBad(file, {"0.1.weight", "[259, 64]", "[64, 64]"});  // a vocabulary of its own
+  with([](RawTensors& t) { t["0.1.weight"] = Raw("F32", {259, 64}, std::span(kVocabulary)); });
+  ExpectBad(file, {"1.1.weight", "no such tensor"});
+  with([&](RawTensors& t) { t["0.1.linear.weight"] = t[name]; });
+  ExpectBad(file, {"0.1.linear.bias", "no such tensor"});
+  with([](RawTensors& t) { t["lm_head.weight"] = t["2.0.linear.bias"]; });
+  ExpectBad(file, {"lm_head.weight", "3 heads"});
 }
 
 TEST_F(MedusaFile, EveryDefectOfTheFileIsOneError) {
@@ -181,14 +197,17 @@ TEST_F(MedusaFile, EveryDefectOfTheConfigurationIsOneError) {
   with("medusa_num_heads", -1);
   with("medusa_num_heads", "3");
   with("medusa_num_heads", 1000000);
-  with("medusa_num_layers", 2);
+  with("medusa_num_layers", 0);
+  with("medusa_num_layers", 1000000);
   with("hidden_size", 128);
   with("vocab_size", 260);
   with("base_model_name_or_path", 3);
   ChangeConfig([](Json& config) { config["medusa_num_heads"] = 4; });
   ExpectBad("medusa_lm_head.safetensors", {"3.0.linear.weight"});
   ChangeConfig([](Json& config) { config["medusa_num_heads"] = 2; });
-  ExpectBad("medusa_lm_head.safetensors", {"2.0.linear.bias", "2 heads"});
+  ExpectSameHeads(LoadMedusaHeads(Dir(), model_));  // the file has more than it says
+  ChangeConfig([](Json& config) { config["medusa_num_layers"] = 2; });
+  ExpectBad("medusa_lm_head.safetensors", {"0.1.linear.weight", "no such tensor"});
   WriteBytes(Dir() + "/config.json", "{\"medusa_num_heads\": ");
   ExpectBad("config.json", {"JSON"});
   WriteBytes(Dir() + "/config.json", "[]");
@@ -229,9 +248,10 @@ AlignedBuffer<double> ReferenceHeads(const MedusaHeads& heads, std::span<const f
   const size_t k = static_cast<size_t>(heads.count), d = x.size();
   AlignedBuffer<double> out(k * d);
   for (size_t r = 0; r < k * d; ++r) {
-    double sum = static_cast<double>(heads.biases[r]);
+    double sum = static_cast<double>(heads.blocks[0].biases[r]);
     for (size_t c = 0; c < d; ++c) {
-      sum += static_cast<double>(heads.weights[r * d + c].ToFloat()) * static_cast<double>(x[c]);
+      sum += static_cast<double>(heads.blocks[0].weights[r * d + c].ToFloat()) *
+             static_cast<double>(x[c]);
     }
     out[r] = static_cast<double>(x[r % d]) + sum / (1.0 + std::exp(-sum));
   }
@@ -287,7 +307,7 @@ class MedusaDraft : public ::testing::Test {
   }
   // [K, V] probabilities in double, of the logits that drafts are made from.
   std::vector<std::vector<double>> Probabilities() const {
-    DraftLogits draft(model_, heads_);
+    DraftLogits draft(model_, *heads_);
     const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
     std::vector<std::vector<double>> all(kHeads, std::vector<double>(logits.cols));
     for (size_t k = 0; k < kHeads; ++k) {
@@ -361,6 +381,48 @@ TEST_F(MedusaDraft, HeadsThatOverflowDraftNothing) {
   heads_ = std::make_shared<const MedusaHeads>(
       RandomHeads(kHeads, static_cast<int32_t>(kHidden), 3e38f, 7));
   EXPECT_EQ(Propose(60, 3).size(), 0);
+}
+
+// After proposals whose roots are what the backbone thinks likeliest. `repeats`: each token of the
+// text comes twice.
+std::string ProblemAfter(int32_t steps, const Model& model,
+                         const std::shared_ptr<const MedusaHeads>& heads, bool repeats = false) {
+  MedusaDrafter drafter(model, heads, 16);
+  test::RandomData random(9);
+  std::vector<TokenId> text = {5};
+  DraftTree tree(64);
+  AlignedBuffer<float> logits(static_cast<size_t>(model.config.vocab_size));
+  for (int32_t i = 0; i < steps; ++i) {
+    const AlignedBuffer<float> hidden = random.Floats(kHidden, -0.8f, 0.8f);
+    VocabProjection({hidden.data(), 1, kHidden}, model.OutputEmbedding(),
+                    logits.View(1, logits.size()));
+    const auto root = static_cast<TokenId>(ArgMax(logits.span()));
+    if (repeats) text.push_back(root);
+    text.push_back(root);
+    tree.Clear();
+    drafter.Propose({text, hidden.span(), 3}, tree);
+  }
+  return drafter.Problem();
+}
+
+TEST(MedusaOffset, HeadsThatRepeatTheBackboneAreReported) {
+  const Model model = MakeTinyModel();
+  const int32_t d = model.config.hidden_size;
+  const auto shared = [](MedusaHeads heads) {
+    return std::make_shared<const MedusaHeads>(std::move(heads));
+  };
+  // A zero head 1 predicts t + 1, as the backbone does; so does one that is nearly so.
+  for (const auto& heads : {shared(ZeroMedusaHeads(3, d)), shared(RandomHeads(3, d, 0.02f, 1))}) {
+    EXPECT_EQ(ProblemAfter(10, model, heads), "");  // too early
+    const std::string problem = ProblemAfter(40, model, heads);
+    EXPECT_NE(problem.find("off by one"), std::string::npos) << problem;
+    EXPECT_EQ(problem.find('\n'), std::string::npos);
+    // A text that repeats its tokens says nothing: there the root is the right guess.
+    EXPECT_EQ(ProblemAfter(40, model, heads, /*repeats=*/true), "");
+  }
+  // Heads that predict something else.
+  EXPECT_EQ(ProblemAfter(100, model, shared(RandomHeads(3, d, 2.0f, 2))), "");
+  EXPECT_EQ(ProblemAfter(100, model, shared(RandomTwoMatrixHeads(3, 1, d, 1.0f, 2))), "");
 }
 
 }  // namespace

@@ -9,15 +9,53 @@
 
 namespace tern {
 
-// Weights and biases uniform in [-scale, scale). Same seed, same heads.
+// Uniform in [-scale, scale). Same seed, same values.
+class UniformMaker {
+ public:
+  UniformMaker(float scale, uint64_t seed) : scale_(scale), random_(seed) {}
+  float operator()() { return scale_ * (static_cast<float>(random_() >> 40) * 0x1p-23f - 1.0f); }
+  AlignedBuffer<BFloat16> Matrix(size_t size) {
+    AlignedBuffer<BFloat16> matrix(size);
+    for (BFloat16& w : matrix.span()) w = BFloat16::FromFloat((*this)());
+    return matrix;
+  }
+
+ private:
+  float scale_;
+  std::mt19937_64 random_;
+};
+
+// One Medusa block: weights and biases uniform in [-scale, scale). Same seed, same heads.
 inline MedusaHeads RandomHeads(int32_t count, int32_t hidden_size, float scale, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  const auto uniform = [&] {
-    return scale * (static_cast<float>(random() >> 40) * 0x1p-23f - 1.0f);
-  };
+  UniformMaker uniform(scale, seed);
   MedusaHeads heads = ZeroMedusaHeads(count, hidden_size);
-  for (BFloat16& w : heads.weights.span()) w = BFloat16::FromFloat(uniform());
-  for (float& b : heads.biases.span()) b = RoundToBFloat16(uniform());
+  for (BFloat16& w : heads.blocks[0].weights.span()) w = BFloat16::FromFloat(uniform());
+  for (float& b : heads.blocks[0].biases.span()) b = RoundToBFloat16(uniform());
+  return heads;
+}
+
+// `heads` with random vocabularies of their own, uniform in [-1, 1).
+inline MedusaHeads WithVocabularies(MedusaHeads heads, int32_t vocab_size, uint64_t seed) {
+  heads.vocabularies =
+      UniformMaker(1.0f, seed)
+          .Matrix(static_cast<size_t>(heads.count) * static_cast<size_t>(vocab_size) *
+                  static_cast<size_t>(heads.hidden_size));
+  return heads;
+}
+
+// `blocks` blocks of two matrices each, uniform in [-scale, scale).
+inline MedusaHeads RandomTwoMatrixHeads(int32_t count, int32_t blocks, int32_t hidden_size,
+                                        float scale, uint64_t seed) {
+  UniformMaker uniform(scale, seed);
+  MedusaHeads heads = ZeroMedusaHeads(count, hidden_size);
+  const size_t outputs = heads.blocks[0].biases.size();
+  heads.blocks.clear();
+  for (int32_t l = 0; l < blocks; ++l) {
+    MedusaBlock& block = heads.blocks.emplace_back();
+    block.weights = uniform.Matrix(outputs * static_cast<size_t>(hidden_size));
+    block.biases = AlignedBuffer<float>::Zeroed(outputs);
+    block.outputs = uniform.Matrix(outputs * static_cast<size_t>(hidden_size));
+  }
   return heads;
 }
 

@@ -155,11 +155,12 @@ TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {
 TEST_F(HeadPassTest, OutputsAreTheEngines) {
   MedusaHeads heads = ZeroMedusaHeads(kHeads, kD);
   for (size_t i = 0; i < kWeights; ++i) {
-    heads.weights[i] = BFloat16::FromFloat(parameters_[i]);
-    parameters_[i] = heads.weights[i].ToFloat();
+    heads.blocks[0].weights[i] = BFloat16::FromFloat(parameters_[i]);
+    parameters_[i] = heads.blocks[0].weights[i].ToFloat();
   }
   for (size_t i = 0; i < kBiases; ++i)
-    heads.biases[i] = parameters_[kWeights + i] = RoundToBFloat16(parameters_[kWeights + i]);
+    heads.blocks[0].biases[i] = parameters_[kWeights + i] =
+        RoundToBFloat16(parameters_[kWeights + i]);
   AlignedBuffer<float> expected(kBatch * kHeads * kD), got(kBatch * kHeads * kD);
   std::vector<float> x(kD);
   for (size_t b = 0; b < kBatch; ++b) {
