@@ -1,12 +1,13 @@
-"""Writes the seeds of the GGUF and safetensors fuzz targets: small files that use every part of the formats.
+"""Writes the seeds of the GGUF, safetensors and .pt fuzz targets: small files that use every part of the formats.
 
-Run: python3 tests/fuzz/make_seeds.py   (gguf 0.19.0, safetensors, numpy 2)
+Run: python3 tests/fuzz/make_seeds.py   (gguf 0.19.0, safetensors, torch 2.13, numpy 2)
 """
 import pathlib
 import sys
 
 import gguf
 import numpy as np
+import torch
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
@@ -93,6 +94,15 @@ def write_safetensors():
     (folder / "none.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
 
 
+def write_torch():
+    folder = HERE / "corpus/torch_file"
+    folder.mkdir(parents=True, exist_ok=True)
+    a = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    torch.save({"heads": {"w": a, "rows": a[1:]}, "step": 3, "rate": 0.5, "none": None}, folder / "nested.pt")
+    torch.save([(a.half(), a.bfloat16()), {7: a.long()}], folder / "list4.pt", pickle_protocol=4)
+    torch.save(torch.nn.Linear(2, 1).state_dict(), folder / "module.pt")
+
+
 if __name__ == "__main__":
     write_values()
     write_types()
@@ -100,3 +110,4 @@ if __name__ == "__main__":
     write_model("llama.gguf", "llama", sub_norms=False, qk_norm=False, kind=IQ1_BN)
     write_model("qwen3.gguf", "qwen3", sub_norms=False, qk_norm=True, kind=Type.F16, d=16)
     write_safetensors()
+    write_torch()
