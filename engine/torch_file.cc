@@ -1,9 +1,7 @@
 #include "engine/torch_file.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
