@@ -49,6 +49,13 @@ HfWeights::HfWeights(const std::string& dir)
   old_names_ = has("self_attn.inner_attn_ln.weight") || has("mlp.ffn_layernorm.weight");
   c.attn_sub_norm |= old_names_ || has("self_attn.attn_sub_norm.weight");
   c.ffn_sub_norm |= old_names_ || has("mlp.ffn_sub_norm.weight");
+  // Running only the first layers would give a text, and a wrong one.
+  const std::string surplus = LayerPrefix(c.num_hidden_layers) + "input_layernorm.weight";
+  if (checkpoint_.Find(surplus) != nullptr) {
+    throw BadFile({dir + "/config.json", "field num_hidden_layers", "all layers of the file",
+                   std::to_string(c.num_hidden_layers) + ", but there is a tensor " + surplus,
+                   "correct it or fetch the file again"});
+  }
 }
 
 AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {

@@ -15,7 +15,11 @@ std::string ResolveModel(const std::string& model) {
   std::error_code ignored;
   if (!model.empty()) {
     const auto name = fs::exists(model, ignored) ? std::nullopt : ParseHubName(model);
-    return name ? FindInHubCache(HubCacheDir(), *name) : model;
+    if (name) return FindInHubCache(HubCacheDir(), *name);
+    if (!fs::exists(model, ignored)) {
+      throw NotFound(model + ": no such model; give a folder, a .gguf file or org/name");
+    }
+    return model;
   }
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   const fs::path installed = program.parent_path().parent_path() / "share/tern/model";

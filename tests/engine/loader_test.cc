@@ -155,6 +155,8 @@ const Defect kDefects[] = {
     {"NoHiddenSize", [](Parts& p) { p.config.erase("hidden_size"); }, "config.json", "hidden_size"},
     {"ZeroLayers", [](Parts& p) { SetField(p, "num_hidden_layers", 0); }, "config.json",
      "num_hidden_layers"},
+    {"FewerLayersThanTheFile", [](Parts& p) { SetField(p, "num_hidden_layers", 1); }, "config.json",
+     "num_hidden_layers"},
     {"NegativeVocab", [](Parts& p) { SetField(p, "vocab_size", -5); }, "config.json", "vocab_size"},
     {"HugeWidth", [](Parts& p) { SetField(p, "intermediate_size", 1000000000); }, "config.json",
      "intermediate_size"},
