@@ -29,4 +29,12 @@ Error SystemError(const std::string& what, int code) {
   return {Error::Kind::kInternal, what + ": " + std::generic_category().message(code) + todo};
 }
 
+std::string Printable(std::string_view text) {
+  std::string printable(text.substr(0, 80));
+  for (char& c : printable) {
+    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
+  }
+  return printable;
+}
+
 }  // namespace tern

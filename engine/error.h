@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace tern {
 
@@ -25,6 +26,9 @@ class Error : public std::runtime_error {
  private:
   Kind kind_;
 };
+
+// What a file or a user wrote, for a message: at most 80 bytes, control characters as '?'.
+std::string Printable(std::string_view text);
 
 // "PATH: WHAT: expected EXPECTED, got GOT; DO". Empty parts are left out.
 struct FileProblem {

@@ -268,14 +268,6 @@ bool IsGgufFile(const std::string& path) {
   return std::memcmp(magic.data(), "GGUF", magic.size()) == 0;
 }
 
-std::string Printable(std::string_view text) {
-  std::string printable(text.substr(0, 80));
-  for (char& c : printable) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
-  }
-  return printable;
-}
-
 size_t GgufTensor::rows() const {
   size_t rows = 1;
   for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];

@@ -93,9 +93,6 @@ class GgufFile {
 // True where `path` is a file that begins as GGUF files do.
 bool IsGgufFile(const std::string& path);
 
-// `text` for a message: at most 80 bytes, control characters as '?'.
-std::string Printable(std::string_view text);
-
 }  // namespace tern
 
 #endif  // TERN_ENGINE_GGUF_H_

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "engine/error.h"
-#include "engine/gguf.h"
 
 namespace tern {
 namespace {

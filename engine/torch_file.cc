@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "engine/error.h"
-#include "engine/gguf.h"
 #include "engine/pickle.h"
 #include "engine/zip_listing.h"
 

@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "engine/error.h"
-#include "engine/gguf.h"
 
 namespace tern {
 namespace {
