@@ -27,8 +27,7 @@ std::vector<TokenId> DraftTokens(const Model& model, const MedusaHeads& heads) {
 size_t ShortlistSize(const Model& model) {
   size_t weights = 0;
   for (const LayerWeights& w : model.layers) {
-    for (const TernaryMatrix* matrix :
-         {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj}) {
+    for (const TernaryMatrix* matrix : Linears(w)) {
       weights += matrix->rows * matrix->cols;
     }
   }

@@ -42,8 +42,7 @@ LayerWeights LoadLayer(WeightSource& source, int32_t layer) {
 }
 
 bool HasOneScale(const LayerWeights& w) {
-  for (const TernaryMatrix* matrix :
-       {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj}) {
+  for (const TernaryMatrix* matrix : Linears(w)) {
     if (matrix->group_scales.size() > 0) return false;
   }
   return true;

@@ -2,6 +2,7 @@
 #ifndef TERN_ENGINE_MODEL_H_
 #define TERN_ENGINE_MODEL_H_
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +26,14 @@ struct LayerWeights {
   AlignedBuffer<float> post_attention_layernorm;  // [d]
   AlignedBuffer<float> ffn_sub_norm;              // [f]; empty where the model has none
 };
+
+// The seven linears, in the order of LayerWeights.
+inline std::array<TernaryMatrix*, 7> Linears(LayerWeights& w) {
+  return {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj};
+}
+inline std::array<const TernaryMatrix*, 7> Linears(const LayerWeights& w) {
+  return {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj};
+}
 
 struct Model {
   ModelConfig config;

@@ -72,8 +72,7 @@ struct Bench {
         cache.Length(0), "m", "ternary", "norms", "rope", "gate", "attention", "logits");
     for (const size_t m : kRows) {
       double ternary = 0;
-      for (const TernaryMatrix* t :
-           {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj}) {
+      for (const TernaryMatrix* t : Linears(w)) {
         ternary += layers * Product(*t, m);
       }
       const MatView<float> x = ws.residual.View(m, d), wide = ws.gate.View(m, f);
