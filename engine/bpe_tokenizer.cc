@@ -17,12 +17,11 @@
 #include "engine/bpe_merger.h"
 #include "engine/byte_alphabet.h"
 #include "engine/error.h"
+#include "engine/piece_table.h"
 #include "engine/utf8.h"
 
 namespace tern {
 namespace {
-
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
 
 // Below U+0300, UTF-8's CC 80, no character composes with another.
 bool MayNotBeNfc(std::string_view text) {
@@ -43,14 +42,7 @@ std::string ToNfc(std::string_view text) {
   return result;
 }
 
-std::string WithSpaces(std::string token) {
-  for (size_t at = 0; (at = token.find(kSpaceMark, at)) != std::string::npos; ++at) {
-    token.replace(at, kSpaceMark.size(), " ");
-  }
-  return token;
-}
-
-class BpeTokenizer final : public Tokenizer {
+class BpeTokenizer final : public PieceTableTokenizer {
  public:
   explicit BpeTokenizer(const BpeVocabulary& vocabulary)
       : where_(vocabulary.where),
@@ -60,6 +52,7 @@ class BpeTokenizer final : public Tokenizer {
         nfc_(vocabulary.nfc),
         bos_(vocabulary.bos),
         eos_(vocabulary.eos) {
+    puts_space_ = prefix_ != BpeVocabulary::Prefix::kNone;
     ReadTokens(vocabulary);
     ReadMerges(vocabulary);
     if (vocabulary.ignore_merges) ReadWholePieces(vocabulary);
@@ -71,7 +64,6 @@ class BpeTokenizer final : public Tokenizer {
     }
   }
 
-  int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
   TokenId bos() const override { return bos_; }
   TokenId eos() const override { return eos_; }
   std::vector<AddedToken> ControlTokens() const override { return control_; }
@@ -83,21 +75,6 @@ class BpeTokenizer final : public Tokenizer {
         text, [&](std::string_view stretch) { EncodeStretch(stretch, run); },
         [&](TokenId id) { ids.push_back(id); });
     return ids;
-  }
-
-  std::string Decode(const std::vector<TokenId>& ids) const override {
-    std::string text;
-    for (const TokenId id : ids) text += PieceBytes(id);
-    if (prefix_ != BpeVocabulary::Prefix::kNone && text.starts_with(' ')) text.erase(0, 1);
-    return text;
-  }
-
-  std::string_view PieceBytes(TokenId id) const override {
-    if (id < 0 || id >= vocab_size()) {
-      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
-                            std::to_string(vocab_size() - 1));
-    }
-    return bytes_[static_cast<size_t>(id)];
   }
 
  private:
@@ -278,7 +255,6 @@ class BpeTokenizer final : public Tokenizer {
   BpeVocabulary::Prefix prefix_;
   bool nfc_;
   TokenId bos_, eos_;
-  std::vector<std::string> bytes_;                            // [V] what each token adds to a text
   std::array<TokenId, 256> byte_ids_;                         // the token of each byte, -1: none
   std::unordered_map<std::string_view, TokenId> characters_;  // into bytes_, unless by_bytes_
   std::unordered_map<std::string_view, TokenId> whole_;  // into bytes_, where merges are ignored

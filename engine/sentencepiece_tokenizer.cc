@@ -7,14 +7,11 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
-#include "engine/tokenizer.h"
+#include "engine/piece_table.h"
 #include "engine/utf8.h"
 
 namespace tern {
 namespace {
-
-constexpr std::string_view kSpaceMark =
-    "\xe2\x96\x81";  // U+2581, the library's stand-in for a space
 
 Error BadTokenizer(const std::string& path, const std::string& what, const std::string& todo) {
   return BadFile({.path = path, .what = what, .todo = todo});
@@ -24,7 +21,7 @@ Error BadTokenizer(const std::string& path, const std::string& what, const std::
 // add_dummy_prefix (3) false.
 constexpr std::string_view kNoDummyPrefix("\x1a\x02\x18\x00", 4);
 
-class SentencePieceTokenizer final : public Tokenizer {
+class SentencePieceTokenizer final : public PieceTableTokenizer {
  public:
   SentencePieceTokenizer(std::string serialized, const std::string& path,
                          const std::vector<AddedPiece>& added) {
@@ -34,7 +31,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     std::string probe;
     for (const std::string& piece : processor_.EncodeAsPieces("a")) probe += piece;
     if (probe.starts_with(kSpaceMark)) {
-      prefix_ = " ";
+      puts_space_ = true;
       Load(serialized.append(kNoDummyPrefix), path);
     }
     ReadPieces(path);
@@ -42,7 +39,6 @@ class SentencePieceTokenizer final : public Tokenizer {
     CheckExact(path);
   }
 
-  int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
   TokenId bos() const override { return processor_.bos_id(); }
   TokenId eos() const override { return processor_.eos_id(); }
 
@@ -61,29 +57,14 @@ class SentencePieceTokenizer final : public Tokenizer {
     user_defined_.Scan(
         text,
         [&](std::string_view stretch) {
-          if (prefix_.empty()) {
-            EncodeStretch(stretch, ids);
+          if (puts_space_) {
+            EncodeStretch(std::string(" ").append(stretch), ids);
           } else {
-            EncodeStretch(std::string(prefix_).append(stretch), ids);
+            EncodeStretch(stretch, ids);
           }
         },
         [&](TokenId id) { ids.push_back(id); });
     return ids;
-  }
-
-  std::string Decode(const std::vector<TokenId>& ids) const override {
-    std::string text;
-    for (const TokenId id : ids) text += PieceBytes(id);
-    if (!prefix_.empty() && text.starts_with(prefix_)) text.erase(0, prefix_.size());
-    return text;
-  }
-
-  std::string_view PieceBytes(TokenId id) const override {
-    if (id < 0 || id >= vocab_size()) {
-      throw InvalidArgument("token id " + std::to_string(id) + ": expected 0 to " +
-                            std::to_string(vocab_size() - 1));
-    }
-    return bytes_[static_cast<size_t>(id)];
   }
 
  private:
@@ -156,10 +137,7 @@ class SentencePieceTokenizer final : public Tokenizer {
         bytes.assign(1, static_cast<char>(value));
         byte_ids_[value] = id;
       } else if (!processor_.IsControl(id) && !processor_.IsUnknown(id)) {
-        bytes = piece;
-        for (size_t at = 0; (at = bytes.find(kSpaceMark, at)) != std::string::npos; ++at) {
-          bytes.replace(at, kSpaceMark.size(), " ");
-        }
+        bytes = WithSpaces(piece);
       }
     }
     for (const TokenId id : byte_ids_) {
@@ -181,10 +159,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor processor_;
-  std::string_view prefix_;          // that every text gets
   std::vector<AddedToken> control_;  // that are not in processor_
   AddedTokenMatcher user_defined_;
-  std::vector<std::string> bytes_;     // [V] what each token adds to a text
   std::array<TokenId, 256> byte_ids_;  // the byte token of each byte
 };
 

@@ -10,6 +10,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/piece_table.h"
 #include "engine/tokenizer_train.h"
 #include "engine/utf8.h"
 
@@ -19,8 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using sentencepiece::SentencePieceProcessor;
-
-constexpr const char* kSpaceMark = "\xe2\x96\x81";
 
 bool IsLearned(const SentencePieceProcessor& model, int id) {
   return !model.IsControl(id) && !model.IsUnknown(id) && !model.IsByte(id) &&

@@ -9,6 +9,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/piece_table.h"
 
 namespace tern {
 namespace {
@@ -305,8 +306,6 @@ class Reader {
     if (found == ids_.end()) throw Bad(fields.where(), "SpecialToken", "a token", single[0]);
     out_.bos = found->second;
   }
-
-  static constexpr const char* kSpaceMark = "\xe2\x96\x81";
 
   std::string path_;
   json file_;
