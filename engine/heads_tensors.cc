@@ -222,7 +222,7 @@ std::string FirstBytes(const std::string& path) {
 }  // namespace
 
 bool IsGgufWithHeads(const std::string& path) {
-  return FirstBytes(path) == "GGUF" && !GgufHeadTensors(GgufFile(path)).empty();
+  return IsGgufFile(path) && !GgufHeadTensors(GgufFile(path)).empty();
 }
 
 MedusaHeads ReadHeadsFile(const std::string& path, const HeadsShape& shape,

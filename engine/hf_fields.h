@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -33,6 +34,13 @@ class HfFields {
     const uint64_t value = json_[name].get<uint64_t>();
     if (value < 1 || value > static_cast<uint64_t>(most)) throw Wrong(name, expected);
     return static_cast<int32_t>(value);
+  }
+  // From 0 on; nothing where there is none.
+  std::optional<int32_t> Count(const char* name) const {
+    if (!Has(name)) return std::nullopt;
+    if (!json_[name].is_number_unsigned() || json_[name].get<uint64_t>() > INT32_MAX)
+      throw Wrong(name, "an integer from 0 to 2147483647");
+    return json_[name].get<int32_t>();
   }
   double Number(const char* name, double low, double high) const {
     const bool is_number = Has(name) && json_[name].is_number();

@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/heads_tensors.h"
+#include "engine/hf_fields.h"
 #include "engine/medusa_heads.h"
 #include "engine/safetensors_writer.h"
 
@@ -35,24 +36,6 @@ struct HeadsConfig {
   MedusaHeadsInfo info;
 };
 
-std::optional<int32_t> Integer(const std::string& path, const Json& json, const char* name) {
-  if (!json.contains(name) || json[name].is_null()) return std::nullopt;
-  if (!json[name].is_number_unsigned() || json[name].get<uint64_t>() > INT32_MAX) {
-    throw BadFile({path, std::string("field ") + name, "an integer from 0 to 2147483647",
-                   json[name].dump().substr(0, 80), "correct it or fetch the file again"});
-  }
-  return json[name].get<int32_t>();
-}
-
-std::string Text(const std::string& path, const Json& json, const char* name) {
-  if (!json.contains(name) || json[name].is_null()) return {};
-  if (!json[name].is_string()) {
-    throw BadFile({path, std::string("field ") + name, "a string", json[name].dump().substr(0, 80),
-                   "correct it or fetch the file again"});
-  }
-  return json[name].get<std::string>();
-}
-
 HeadsConfig ReadConfig(const std::string& path) {
   const Json json = Json::parse(ReadFile(path), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
@@ -60,16 +43,17 @@ HeadsConfig ReadConfig(const std::string& path) {
                    json.is_discarded() ? "something else" : json.dump().substr(0, 40),
                    "correct it or fetch the file again"});
   }
+  const HfFields fields(path, json);
   HeadsConfig config;
   config.path = path;
-  config.heads = Integer(path, json, "medusa_num_heads");
-  config.layers = Integer(path, json, "medusa_num_layers");
-  config.hidden_size = Integer(path, json, "hidden_size");
-  config.vocab_size = Integer(path, json, "vocab_size");
-  config.info.base_model = Text(path, json, "base_model_name_or_path");
+  config.heads = fields.Count("medusa_num_heads");
+  config.layers = fields.Count("medusa_num_layers");
+  config.hidden_size = fields.Count("hidden_size");
+  config.vocab_size = fields.Count("vocab_size");
+  config.info.base_model = fields.Text("base_model_name_or_path", "");
   if (json.contains("tern") && json["tern"].is_object()) {
     const Json& own = json["tern"];
-    config.info.backbone_fingerprint = Text(path, own, "backbone_fingerprint");
+    config.info.backbone_fingerprint = HfFields(path, own).Text("backbone_fingerprint", "");
     if (own.contains("trained_tokens") && own["trained_tokens"].is_number_unsigned()) {
       config.info.trained_tokens = own["trained_tokens"].get<int64_t>();
     }
@@ -127,8 +111,7 @@ std::string BackboneFingerprint(const Model& model) {
   hash = HashBytes(std::as_bytes(model.lm_head.span()), hash);
   hash = HashBytes(std::as_bytes(model.norm.span()), hash);
   for (const LayerWeights& w : model.layers) {
-    for (const TernaryMatrix* matrix :
-         {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj}) {
+    for (const TernaryMatrix* matrix : Linears(w)) {
       hash = HashMatrix(*matrix, hash);
     }
     for (const AlignedBuffer<float>* gain :
