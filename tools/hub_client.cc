@@ -171,16 +171,10 @@ HubListing ReadListing(const std::string& url, const std::string& text) {
   return result;
 }
 
-uint64_t SizeOf(const std::string& path) {
-  std::error_code missing;
-  const auto size = fs::file_size(path, missing);
-  return missing ? 0 : static_cast<uint64_t>(size);
-}
-
 // One try. The bytes that `part` has are asked for no more.
 Outcome Fetch(const HubOptions& options, const std::string& url, const HubFile& file,
               const std::string& part, const HubProgress& progress) {
-  uint64_t have = SizeOf(part);
+  uint64_t have = SizeOrZero(part);
   const File out(std::fopen(part.c_str(), "ab"));
   if (out == nullptr) throw SystemError(part + ": cannot write", errno);
   int write_error = 0;
@@ -211,6 +205,12 @@ Outcome Fetch(const HubOptions& options, const std::string& url, const HubFile& 
 }
 
 }  // namespace
+
+uint64_t SizeOrZero(const std::string& path) {
+  std::error_code missing;
+  const auto size = fs::file_size(path, missing);
+  return missing ? 0 : static_cast<uint64_t>(size);
+}
 
 std::string FileChecksum(const std::string& path, bool git) {
   const MappedFile file(path);
@@ -282,11 +282,11 @@ void HubClient::Download(const HubName& name, const std::string& commit, const H
   const std::string url =
       options_.endpoint + "/" + name.id + "/resolve/" + commit + "/" + Escaped(file.name);
   int failures = 0;
-  while (SizeOf(part) != file.size || !fs::exists(part)) {
-    if (SizeOf(part) > file.size) fs::remove(part);
-    const uint64_t before = SizeOf(part);
+  while (SizeOrZero(part) != file.size || !fs::exists(part)) {
+    if (SizeOrZero(part) > file.size) fs::remove(part);
+    const uint64_t before = SizeOrZero(part);
     const Outcome outcome = Fetch(options_, url, file, part, progress);
-    const uint64_t after = SizeOf(part);
+    const uint64_t after = SizeOrZero(part);
     if (outcome.complete && (outcome.status == kOk || outcome.status == kPartial) &&
         after == file.size) {
       break;

@@ -55,6 +55,9 @@ class HubClient {
   HubOptions options_;
 };
 
+// Bytes of a file; 0 where there is none.
+uint64_t SizeOrZero(const std::string& path);
+
 // Lower-case hexadecimal SHA-256 of a file, or, where `git`, git's SHA-1 of it as a blob.
 std::string FileChecksum(const std::string& path, bool git);
 

@@ -109,12 +109,6 @@ void Link(const fs::path& snapshot, const HubFile& file) {
   fs::create_symlink(target, link);
 }
 
-uint64_t SizeOrZero(const fs::path& path) {
-  std::error_code missing;
-  const auto size = fs::file_size(path, missing);
-  return missing ? 0 : size;
-}
-
 void CheckSpace(const fs::path& blobs, const std::vector<HubFile>& files) {
   uint64_t needed = 0;
   for (const HubFile& file : files) {
