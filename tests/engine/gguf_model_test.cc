@@ -43,10 +43,6 @@ ModelConfig WideConfig() {
   return config;
 }
 
-std::vector<TernaryMatrix*> Linears(LayerWeights& w) {
-  return {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj};
-}
-
 // The hash of make_gguf_fixture.py.
 uint32_t Mixed(uint64_t seed, uint64_t i) {
   uint64_t x = (i * 2654435761u + seed * 40503u + 1) & 0xFFFFFFFFu;
