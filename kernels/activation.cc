@@ -27,7 +27,7 @@ void ReluSquaredRange(const MatView<const float>& gate, const MatView<const floa
                       const MatView<float>& out, size_t begin, size_t end) {
   const FloatVec zero = hn::Zero(FloatTag());
   const auto fn = [&](FloatVec g, FloatVec u) HWY_ATTR {
-    const FloatVec relu = hn::Max(zero, g);  // this order lets NaN through on x86
+    const FloatVec relu = hn::IfThenZeroElse(hn::Lt(g, zero), g);  // unlike Max, lets NaN through
     return hn::Mul(hn::Mul(relu, relu), u);
   };
   for (size_t r = begin; r < end; ++r) MapRow(gate.Row(r), up.Row(r), out.Row(r), out.cols, fn);

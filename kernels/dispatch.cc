@@ -2,17 +2,22 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/dispatch.cc"
-#include <hwy/foreach_target.h>
+#include "kernels/foreach_int_target-inl.h"
 // After foreach_target.
 #include <hwy/highway.h>
 
 #include <cstdint>
 
+#if HWY_ARCH_ARM_A64
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace tern {
 namespace HWY_NAMESPACE {
 
-int64_t TargetBit() { return HWY_TARGET; }
+int64_t TargetBit() { return TERN_NEON_DOT ? kNeonDotTarget : HWY_TARGET; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
@@ -36,9 +41,11 @@ constexpr NamedTarget kTargets[] = {
     {"avx2", HWY_AVX2},
     {"avx512", HWY_AVX3},
     {"avx512vnni", HWY_AVX3_DL},
+#elif HWY_ARCH_ARM_A64
+    {"neon", HWY_STATIC_TARGET},
+    {"neondot", kNeonDotTarget},
 #else
-    {"scalar", HWY_SCALAR | HWY_EMU128},
-    {"neon", HWY_NEON},
+    {"scalar", HWY_STATIC_TARGET},
 #endif
 };
 
@@ -46,9 +53,21 @@ constexpr NamedTarget kTargets[] = {
 // changes the answer, and in this version of Highway a question also sets the chosen target anew,
 // without the cap.
 int64_t CpuTargets() {
+#if HWY_ARCH_X86
   static const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   return targets;
+#elif HWY_ARCH_ARM_A64 && HWY_COMPILER_GCC_ACTUAL
+  // Not Highway's answer, which asks NEON for AES: a Raspberry Pi 4 has none, and no kernel uses
+  // it.
+  return HWY_STATIC_TARGET | ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? kNeonDotTarget : 0);
+#else
+  return HWY_STATIC_TARGET;
+#endif
 }
+
+#if !HWY_ARCH_X86
+bool g_neon_dot = (CpuTargets() & kNeonDotTarget) != 0;
+#endif
 
 bool Runs(const NamedTarget& target) { return (CpuTargets() & target.bit) != 0; }
 
@@ -64,7 +83,7 @@ std::vector<std::string> SupportedTargets() {
 
 // Asks the dispatch itself, as every kernel does.
 std::string CurrentTarget() {
-  const int64_t bit = HWY_DYNAMIC_DISPATCH(TargetBit)();
+  const int64_t bit = TERN_INT_DISPATCH(TargetBit)();
   for (const NamedTarget& target : kTargets) {
     if ((bit & target.bit) != 0) return target.name;
   }
@@ -81,9 +100,21 @@ bool SetMaxTarget(std::string_view name) {
     found = true;
   }
   if (!found) return false;
+#if HWY_ARCH_X86
   hwy::DisableTargets(above);
   hwy::GetChosenTarget().Update(CpuTargets() & ~above);
+#else
+  g_neon_dot = (CpuTargets() & ~above & kNeonDotTarget) != 0;
+#endif
   return true;
+}
+
+bool NeonDotInForce() {
+#if HWY_ARCH_X86
+  return false;
+#else
+  return g_neon_dot;
+#endif
 }
 
 }  // namespace tern

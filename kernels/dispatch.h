@@ -10,8 +10,8 @@
 
 namespace tern {
 
-// Names in rising order on x86-64: "sse4", "avx2", "avx512", "avx512vnni"; "scalar" or "neon"
-// elsewhere. Only the targets that this CPU can run are listed.
+// Names in rising order on x86-64: "sse4", "avx2", "avx512", "avx512vnni"; on arm64: "neon",
+// "neondot"; "scalar" elsewhere. Only the targets that this CPU can run are listed.
 std::vector<std::string> SupportedTargets();
 
 // The target in force.
@@ -20,6 +20,9 @@ std::string CurrentTarget();
 // Caps the target. False, and no change, where `name` is unknown or this CPU cannot run it.
 // Call before any kernel runs.
 bool SetMaxTarget(std::string_view name);
+
+// Whether the target in force is "neondot"; for foreach_int_target-inl.h.
+bool NeonDotInForce();
 
 }  // namespace tern
 

@@ -1,8 +1,8 @@
 // The integer inner loops of the int8 product, one per instruction set.
 //
 // DotInt8Strips computes, for kRows activation rows and kStrips strips, sum_k (weight +
-// 128) * code; the caller subtracts 128 times the row's sum of codes. Unsigned weights are what the
-// VNNI instruction takes.
+// kInt8Offset) * code; the caller subtracts kInt8Offset times the row's sum of codes. Unsigned
+// weights are what the VNNI instruction takes, signed ones that of arm64.
 #if defined(TERN_KERNELS_INT8_MATMUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TERN_KERNELS_INT8_MATMUL_INL_H_
 #undef TERN_KERNELS_INT8_MATMUL_INL_H_
@@ -21,9 +21,11 @@ TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
 
+inline constexpr int32_t kInt8Offset = TERN_NEON_DOT ? 0 : 128;
+
 #if TERN_INT_DOT_VECTORS
 
-#if HWY_TARGET == HWY_AVX3_DL
+#if HWY_TARGET == HWY_AVX3_DL || TERN_NEON_DOT
 
 inline constexpr size_t kInt8MaxTileRows = 8;
 // 16 accumulators hide the latency of the dot step, 8 nearly do, and fit the 32 registers beside
@@ -36,7 +38,12 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
                              const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
   DotVec weights[kStrips];
 #pragma GCC unroll 8
-  for (size_t s = 0; s < kStrips; ++s) weights[s] = LoadLine(strips[s], block);
+  for (size_t s = 0; s < kStrips; ++s) {
+    weights[s] = LoadLine(strips[s], block);
+#if TERN_NEON_DOT
+    weights[s] = hn::Xor(weights[s], hn::Set(DotInt(), static_cast<int32_t>(0x80808080u)));
+#endif
+  }
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
     const DotVec four = BroadcastCodes(codes + r * stride + block * 4);
@@ -129,6 +136,6 @@ HWY_INLINE void StoreInt8(const DotVec& dots, int32_t offset, float row_scale, c
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
-HWY_AFTER_NAMESPACE();
+TERN_AFTER_INT_DOT();
 
 #endif

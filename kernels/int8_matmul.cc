@@ -2,7 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/int8_matmul.cc"
-#include <hwy/foreach_target.h>
+#include "kernels/foreach_int_target-inl.h"
 // After foreach_target.
 #include <array>
 #include <utility>
@@ -29,8 +29,8 @@ HWY_NOINLINE void Int8Tile(const Int8Matrix& w, const QuantizedRows& x, size_t f
     for (size_t s = 0; s < kStrips; ++s) {
       const size_t output = (strip + s) * kStripRows;
       if (output >= w.rows) continue;  // the last strips of a group may be padding
-      StoreInt8(dots[r][s], 128 * x.sums[first + r], x.scales[first + r], w.scales.data() + output,
-                y.Row(first + r) + output, w.rows - output);
+      StoreInt8(dots[r][s], kInt8Offset * x.sums[first + r], x.scales[first + r],
+                w.scales.data() + output, y.Row(first + r) + output, w.rows - output);
     }
   }
 }
@@ -82,7 +82,7 @@ void Int8MatmulGroups(const Int8Matrix& w, const QuantizedRows& x, const MatView
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
-HWY_AFTER_NAMESPACE();
+TERN_AFTER_INT_DOT();
 
 #if HWY_ONCE
 namespace tern {
@@ -105,7 +105,7 @@ void Int8Matmul(const Int8Matrix& w, const QuantizedRows& x, MatView<float> y) {
   const size_t group_products = kInt8RowGroup * x.codes.cols * x.n();
   // Whole tiles of up to 8 groups for each thread.
   const size_t grain = (kMinProductsPerThread / (group_products + 1) / 8 + 1) * 8;
-  const auto range = HWY_DYNAMIC_DISPATCH(Int8MatmulGroups);
+  const auto range = TERN_INT_DISPATCH(Int8MatmulGroups);
   ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }
 

@@ -15,21 +15,32 @@
 
 #if HWY_ARCH_X86
 #include <immintrin.h>
+#elif HWY_ARCH_ARM_A64
+#include <arm_neon.h>
 #endif
 
-// Opens the attributes of a target's integer products; HWY_AFTER_NAMESPACE closes them. Highway's
-// attributes for AVX3_DL leave out the 512-bit dot product, although its CPU check includes it.
+// Open and close the attributes of a target's integer products. Highway's attributes for AVX3_DL
+// leave out the 512-bit dot product, although its CPU check includes it. The intrinsics of arm64's
+// ask for Armv8.2.
 #undef TERN_BEFORE_INT_DOT
 #if HWY_TARGET == HWY_AVX3_DL
 #define TERN_BEFORE_INT_DOT() HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
+#elif TERN_NEON_DOT
+#define TERN_BEFORE_INT_DOT() HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+dotprod")
 #else
 #define TERN_BEFORE_INT_DOT() HWY_BEFORE_NAMESPACE()
+#endif
+#undef TERN_AFTER_INT_DOT
+#if TERN_NEON_DOT
+#define TERN_AFTER_INT_DOT() HWY_POP_ATTRIBUTES
+#else
+#define TERN_AFTER_INT_DOT() HWY_AFTER_NAMESPACE()
 #endif
 
 // Targets with vectors of integers; the others compute a whole group as one strip.
 #undef TERN_INT_DOT_VECTORS
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
-    HWY_TARGET == HWY_SSE4
+    HWY_TARGET == HWY_SSE4 || HWY_ARCH_ARM_A64
 #define TERN_INT_DOT_VECTORS 1
 #else
 #define TERN_INT_DOT_VECTORS 0
@@ -73,10 +84,20 @@ HWY_INLINE void SetZero(DotVec (&dots)[kRows][kStrips]) {
 HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
   return DotVec{_mm512_dpbusd_epi32(acc.raw, weights.raw, codes.raw)};
 }
+#elif TERN_NEON_DOT
+// acc + the 4-way products of signed bytes, in int32.
+HWY_INLINE DotVec DotStep(DotVec acc, DotVec weights, DotVec codes) {
+  return DotVec{
+      vdotq_s32(acc.raw, vreinterpretq_s8_s32(weights.raw), vreinterpretq_s8_s32(codes.raw))};
+}
 #else
 // Neighbouring int16 products added, in int32.
 HWY_INLINE DotVec PairDot(DotVec a, DotVec b) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_ARCH_ARM_A64
+  const int16x8_t a16 = vreinterpretq_s16_s32(a.raw), b16 = vreinterpretq_s16_s32(b.raw);
+  const int32x4_t low = vmull_s16(vget_low_s16(a16), vget_low_s16(b16));
+  return DotVec{vpaddq_s32(low, vmull_high_s16(a16, b16))};
+#elif HWY_TARGET == HWY_AVX3
   return DotVec{_mm512_madd_epi16(a.raw, b.raw)};
 #elif HWY_TARGET == HWY_AVX2
   return DotVec{_mm256_madd_epi16(a.raw, b.raw)};
@@ -121,6 +142,6 @@ HWY_INLINE const uint8_t* StripAt(const uint8_t* data, size_t strip, size_t bloc
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
-HWY_AFTER_NAMESPACE();
+TERN_AFTER_INT_DOT();
 
 #endif

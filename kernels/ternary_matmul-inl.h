@@ -24,6 +24,10 @@ namespace HWY_NAMESPACE {
 template <int kField>
 HWY_INLINE DotVec Field(DotVec line) {
   const DotVec mask = hn::Set(DotInt(), 0x03030303);
+#if HWY_ARCH_ARM_A64  // shifts bytes: the last field needs no mask
+  if constexpr (kField == 3)
+    return DotVec{vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(line.raw), 6))};
+#endif
   if constexpr (kField == 0) {
     return hn::And(line, mask);
   } else {
@@ -33,7 +37,7 @@ HWY_INLINE DotVec Field(DotVec line) {
 
 #endif
 
-#if HWY_TARGET == HWY_AVX3_DL
+#if HWY_TARGET == HWY_AVX3_DL || TERN_NEON_DOT
 
 // 8 rows x 2 strips are 16 accumulators, 16 independent dot steps per field: more than latency x
 // rate.
@@ -44,6 +48,7 @@ inline constexpr size_t kTileStrips = 2;
 inline constexpr size_t kMinWideRows = 2;
 inline constexpr size_t kMaxWideRows = 4;
 
+#if !TERN_NEON_DOT
 // One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
 // weigh 4^f, and keep sums of their own that are shifted down at the end. A sum is below
 // 64 * 2 * 127 * K / 4 <= 4,064 * 132,104 < 2^31, and a multiple of 4^f.
@@ -73,6 +78,7 @@ HWY_INLINE void DotStripsInPlace(const uint8_t* const (&strips)[kStrips], size_t
     dots[0][s] = hn::Add(low, hn::Add(hn::ShiftRight<4>(sum2[s]), hn::ShiftRight<6>(sum3[s])));
   }
 }
+#endif
 
 // One field of all strips against the codes of all rows.
 template <int kField, size_t kRows, size_t kStrips>
@@ -92,10 +98,12 @@ HWY_INLINE void DotField(const DotVec (&lines)[kStrips], const int8_t* codes, si
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks,
                           const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
+#if !TERN_NEON_DOT  // whose bytes are signed: 2 in the last field would be -128
   if constexpr (kRows == 1) {
     DotStripsInPlace(strips, blocks, codes, dots);
     return;
   }
+#endif
   SetZero(dots);
   for (size_t b = 0; b < blocks; ++b) {
     DotVec lines[kStrips];
@@ -110,7 +118,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
   }
 }
 
-#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
+#elif TERN_INT_DOT_VECTORS
 
 // 4 x 2 accumulators fit 16 registers beside the operands. With 32 registers, 8 x 2 do not: the
 // wide sums live as long as the narrow ones, and the compiler spills (measured: a third slower).
@@ -126,7 +134,11 @@ static_assert(kBlocksPerWiden * 4 * 2 * 2 * 127 < 32768);
 
 // Sums of neighbouring products, unsigned x signed bytes, in int16.
 HWY_INLINE DotVec PairProducts(DotVec weights, DotVec codes) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_ARCH_ARM_A64
+  const int8x16_t w = vreinterpretq_s8_s32(weights.raw), c = vreinterpretq_s8_s32(codes.raw);
+  const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(c));
+  return DotVec{vreinterpretq_s32_s16(vpaddq_s16(low, vmull_high_s8(w, c)))};
+#elif HWY_TARGET == HWY_AVX3
   return DotVec{_mm512_maddubs_epi16(weights.raw, codes.raw)};
 #elif HWY_TARGET == HWY_AVX2
   return DotVec{_mm256_maddubs_epi16(weights.raw, codes.raw)};
@@ -229,6 +241,6 @@ HWY_INLINE void StoreTernary(const DotVec& dots, int32_t row_sum, float scale, f
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
-HWY_AFTER_NAMESPACE();
+TERN_AFTER_INT_DOT();
 
 #endif

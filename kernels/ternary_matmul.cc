@@ -2,7 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/ternary_matmul.cc"
-#include <hwy/foreach_target.h>
+#include "kernels/foreach_int_target-inl.h"
 // After foreach_target.
 #include <array>
 #include <utility>
@@ -79,7 +79,7 @@ void MatmulGroups(const TernaryView& w, const QuantizedRows& x, const MatView<fl
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
-HWY_AFTER_NAMESPACE();
+TERN_AFTER_INT_DOT();
 
 #if HWY_ONCE
 namespace tern {
@@ -102,7 +102,7 @@ void TernaryMatmul(const TernaryView& w, const QuantizedRows& x, MatView<float> 
   const size_t groups = (w.rows + kTernaryRowGroup - 1) / kTernaryRowGroup;
   const size_t group_products = kTernaryRowGroup * x.codes.cols * x.n();
   const size_t pairs = kMinProductsPerThread / (2 * group_products + 1) + 1;
-  const auto range = HWY_DYNAMIC_DISPATCH(MatmulGroups);
+  const auto range = TERN_INT_DISPATCH(MatmulGroups);
   ParallelFor(groups, 2 * pairs, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }
 
