@@ -10,9 +10,6 @@
 #ifndef TERN_KERNELS_FOREACH_INT_TARGET_INL_H_
 #define TERN_KERNELS_FOREACH_INT_TARGET_INL_H_
 
-#define TERN_NEON_DOT 0
-#include <hwy/foreach_target.h>
-
 #include <cstdint>
 
 #include "kernels/dispatch.h"
@@ -21,6 +18,9 @@ namespace tern {
 // Stands for "neondot" beside Highway's targets, none of which has this bit on arm64.
 inline constexpr int64_t kNeonDotTarget = 1;
 }  // namespace tern
+
+#define TERN_NEON_DOT 0
+#include <hwy/foreach_target.h>
 
 // GCC only: clang before 16 declares the intrinsics only where all of the source may use them.
 #if HWY_ARCH_ARM_A64 && HWY_COMPILER_GCC_ACTUAL
