@@ -30,7 +30,7 @@ inline constexpr int32_t kInt8Offset = TERN_NEON_DOT ? 0 : 128;
 inline constexpr size_t kInt8MaxTileRows = 8;
 // 16 accumulators hide the latency of the dot step, 8 nearly do, and fit the 32 registers beside
 // the weights of all strips.
-constexpr size_t Int8TileStrips(size_t rows) { return rows <= 2 ? 8 : rows <= 4 ? 4 : 2; }
+constexpr size_t Int8TileStrips(size_t rows) { return rows <= 4 ? 4 : 2; }
 
 // One block of 4 columns.
 template <size_t kRows, size_t kStrips>
@@ -39,7 +39,7 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
   DotVec weights[kStrips];
 #pragma GCC unroll 8
   for (size_t s = 0; s < kStrips; ++s) {
-    weights[s] = LoadLine(strips[s], block);
+    weights[s] = LoadLine<kInt8RowGroup>(strips[s], block);
 #if TERN_NEON_DOT
     weights[s] = hn::Xor(weights[s], hn::Set(DotInt(), static_cast<int32_t>(0x80808080u)));
 #endif
@@ -72,7 +72,7 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
   DotVec even[kStrips], odd[kStrips];
 #pragma GCC unroll 8
   for (size_t s = 0; s < kStrips; ++s) {
-    const DotVec line = LoadLine(strips[s], block);
+    const DotVec line = LoadLine<kInt8RowGroup>(strips[s], block);
     even[s] = hn::And(line, low_bytes);
     odd[s] = hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(du16, line)));
   }
@@ -118,7 +118,7 @@ HWY_INLINE void DotInt8Strips(const uint8_t* const (&strips)[kStrips], size_t bl
   for (size_t r = 0; r < kStripRows; ++r) {
     int32_t dot = 0;
     for (size_t b = 0; b < blocks; ++b) {
-      const uint8_t* weights = strips[0] + b * kLineBytes + 4 * r;
+      const uint8_t* weights = strips[0] + b * (4 * kInt8RowGroup) + 4 * r;
       for (size_t j = 0; j < 4; ++j) dot += weights[j] * codes[b * 4 + j];
     }
     dots[0][0].lanes[r] = dot;

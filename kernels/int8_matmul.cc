@@ -20,7 +20,8 @@ HWY_NOINLINE void Int8Tile(const Int8Matrix& w, const QuantizedRows& x, size_t f
                            const MatView<float>& y) {
   const size_t blocks = x.codes.cols / 4;
   const uint8_t* strips[kStrips];
-  for (size_t s = 0; s < kStrips; ++s) strips[s] = StripAt(w.data.data(), strip + s, blocks);
+  for (size_t s = 0; s < kStrips; ++s)
+    strips[s] = StripAt<kInt8RowGroup>(w.data.data(), strip + s, blocks);
   DotVec dots[kRows][kStrips];
   DotInt8Strips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
 #pragma GCC unroll 8
@@ -61,13 +62,13 @@ constexpr std::array<Int8RowsFn, sizeof...(kRowsLessOne)> AllInt8Rows(
   return {Int8Rows<kRowsLessOne + 1>...};
 }
 
-// Groups begin .. end of 16 outputs. Row tiles run inside pieces of the matrix that stay in the
+// Groups begin .. end. Row tiles run inside pieces of the matrix that stay in the
 // first-level cache, so that weights come from memory once.
 void Int8MatmulGroups(const Int8Matrix& w, const QuantizedRows& x, const MatView<float>& y,
                       size_t begin, size_t end) {
   static constexpr auto kRows = AllInt8Rows(std::make_index_sequence<kInt8MaxTileRows>());
   constexpr size_t kStripsPerGroup = kInt8RowGroup / kStripRows;
-  constexpr size_t kPieceGroups = 8;
+  constexpr size_t kPieceGroups = 2;
   const size_t n = x.n(), tiles = (n + kInt8MaxTileRows - 1) / kInt8MaxTileRows;
   const size_t piece = tiles == 1 ? end - begin : kPieceGroups;
   for (size_t group = begin; group < end; group += piece) {
@@ -103,8 +104,7 @@ void Int8Matmul(const Int8Matrix& w, const QuantizedRows& x, MatView<float> y) {
   if (x.n() == 0) return;
   const size_t groups = (w.rows + kInt8RowGroup - 1) / kInt8RowGroup;
   const size_t group_products = kInt8RowGroup * x.codes.cols * x.n();
-  // Whole tiles of up to 8 groups for each thread.
-  const size_t grain = (kMinProductsPerThread / (group_products + 1) / 8 + 1) * 8;
+  const size_t grain = kMinProductsPerThread / (group_products + 1) + 1;
   const auto range = TERN_INT_DISPATCH(Int8MatmulGroups);
   ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }

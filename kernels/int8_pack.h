@@ -1,8 +1,8 @@
 // int8 matrices with one scale per row (output), in the order Int8Matmul reads.
 //
-// Rows go in groups of 16, columns (K) in blocks of 4. A 64-byte line holds one group x block: byte
-// 4 * r + j is column j of the block in row r of the group, as code + 128. Lines of a group are
-// consecutive in K, which is padded as activations are (quantize.h). Padding holds code 0.
+// Rows go in groups of 64, columns (K) in blocks of 4. A 256-byte line holds one group x block:
+// byte 4 * r + j is column j of the block in row r of the group, as code + 128. Lines of a group
+// are consecutive in K, which is padded as activations are (quantize.h). Padding holds code 0.
 #ifndef TERN_KERNELS_INT8_PACK_H_
 #define TERN_KERNELS_INT8_PACK_H_
 
@@ -16,11 +16,11 @@
 
 namespace tern {
 
-inline constexpr size_t kInt8RowGroup = 16;
+inline constexpr size_t kInt8RowGroup = 64;
 
 struct Int8Matrix {
   AlignedBuffer<uint8_t> data;
-  AlignedBuffer<float> scales;  // [rows to a multiple of 16], absmax of the row / 127
+  AlignedBuffer<float> scales;  // [rows to a multiple of 64], absmax of the row / 127
   size_t rows = 0, cols = 0;
 };
 

@@ -1,6 +1,7 @@
 // What the integer products share: a strip is what one vector holds of a packed line, kStripRows
-// consecutive outputs x 4 bytes; a group of 16 outputs has 16 / kStripRows strips, at multiples of
-// the vector size in each line. Compiled once per target; for the kernels' sources only.
+// consecutive outputs x 4 bytes; a group of kGroup outputs has kGroup / kStripRows strips, at
+// multiples of the vector size in each line of 4 * kGroup bytes. Compiled once per target; for the
+// kernels' sources only.
 #if defined(TERN_KERNELS_INT_DOT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TERN_KERNELS_INT_DOT_INL_H_
 #undef TERN_KERNELS_INT_DOT_INL_H_
@@ -37,7 +38,7 @@
 #define TERN_AFTER_INT_DOT() HWY_AFTER_NAMESPACE()
 #endif
 
-// Targets with vectors of integers; the others compute a whole group as one strip.
+// Targets with vectors of integers; the others compute 16 outputs as one strip.
 #undef TERN_INT_DOT_VECTORS
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
     HWY_TARGET == HWY_SSE4 || HWY_ARCH_ARM_A64
@@ -49,9 +50,6 @@
 TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
-
-inline constexpr size_t kRowGroup = 16;   // outputs of a packed line
-inline constexpr size_t kLineBytes = 64;  // 4 bytes of each
 
 #if TERN_INT_DOT_VECTORS
 
@@ -66,8 +64,9 @@ HWY_INLINE DotVec BroadcastCodes(const int8_t* codes) {
   return hn::Set(DotInt(), four);
 }
 
+template <size_t kGroup>
 HWY_INLINE DotVec LoadLine(const uint8_t* strip, size_t block) {
-  return hn::Load(DotInt(), reinterpret_cast<const int32_t*>(strip + block * kLineBytes));
+  return hn::Load(DotInt(), reinterpret_cast<const int32_t*>(strip + block * (4 * kGroup)));
 }
 
 template <size_t kRows, size_t kStrips>
@@ -125,7 +124,7 @@ HWY_INLINE void StoreStrip(DotVec dots, int32_t offset, Scale scale, float* y, s
 
 #else
 
-inline constexpr size_t kStripRows = kRowGroup;
+inline constexpr size_t kStripRows = 16;
 
 struct DotVec {
   int32_t lanes[kStripRows];
@@ -134,10 +133,11 @@ struct DotVec {
 #endif
 
 // Where strip `strip` of a packed matrix begins that has `blocks` lines a group.
+template <size_t kGroup>
 HWY_INLINE const uint8_t* StripAt(const uint8_t* data, size_t strip, size_t blocks) {
-  constexpr size_t kStripsPerGroup = kRowGroup / kStripRows;
-  return data + strip / kStripsPerGroup * blocks * kLineBytes +
-         strip % kStripsPerGroup * (kStripRows * 4);
+  constexpr size_t kStripsPerGroup = kGroup / kStripRows;
+  return data + strip / kStripsPerGroup * blocks * (4 * kGroup) +
+         strip % kStripsPerGroup * (4 * kStripRows);
 }
 
 }  // namespace HWY_NAMESPACE

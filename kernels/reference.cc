@@ -37,9 +37,9 @@ void RmsNorm(MatView<const float> x, std::span<const float> gain, float eps, Mat
 
 int UnpackWeight(const TernaryView& packed, size_t row, size_t column) {
   const size_t blocks = (packed.cols + 15) / 16;
-  const uint8_t* line = packed.data + (row / 16 * blocks + column / 16) * 64;
+  const uint8_t* line = packed.data + (row / 32 * blocks + column / 16) * 128;
   const size_t in_block = column % 16;
-  return ((line[4 * (row % 16) + in_block % 4] >> (2 * (in_block / 4))) & 3) - 1;
+  return ((line[4 * (row % 32) + in_block % 4] >> (2 * (in_block / 4))) & 3) - 1;
 }
 
 uint8_t HuggingFaceByte(MatView<const int8_t> weights, size_t r, size_t c) {
@@ -77,7 +77,7 @@ void TernaryMatmul(MatView<const int8_t> weights, float w_scale, const Quantized
 }
 
 void WeightOnlyMatmul(const TernaryView& w, MatView<const float> x, MatView<float> y) {
-  const size_t padded_rows = (w.rows + 15) / 16 * 16;
+  const size_t padded_rows = (w.rows + 31) / 32 * 32;
   for (size_t i = 0; i < x.rows; ++i) {
     for (size_t r = 0; r < w.rows; ++r) {
       float total = 0, sum = 0;
@@ -98,8 +98,8 @@ void WeightOnlyMatmul(const TernaryView& w, MatView<const float> x, MatView<floa
 }
 
 int UnpackInt8(const Int8Matrix& packed, size_t row, size_t column) {
-  const size_t line = row / 16 * (PadK(packed.cols) / 4) + column / 4;
-  return packed.data[line * 64 + row % 16 * 4 + column % 4] - 128;
+  const size_t line = row / 64 * (PadK(packed.cols) / 4) + column / 4;
+  return packed.data[line * 256 + row % 64 * 4 + column % 4] - 128;
 }
 
 void Int8Matmul(MatView<const int8_t> weights, std::span<const float> scales,

@@ -9,6 +9,8 @@
 #define TERN_KERNELS_TERNARY_MATMUL_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include <cstdint>
 
 #include "kernels/int_dot-inl.h"
@@ -43,10 +45,8 @@ HWY_INLINE DotVec Field(DotVec line) {
 // rate.
 inline constexpr size_t kMaxTileRows = 8;
 inline constexpr size_t kTileStrips = 2;
-// Tiles of so many rows take twice the strips: their products are few beside what starts and ends a
-// tile. One row does not: it keeps four sums per strip.
-inline constexpr size_t kMinWideRows = 2;
-inline constexpr size_t kMaxWideRows = 4;
+// Tiles of one row need no more strips: they keep four sums of each.
+inline constexpr size_t kMaxWideRows = 0;
 
 #if !TERN_NEON_DOT
 // One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
@@ -65,7 +65,7 @@ HWY_INLINE void DotStripsInPlace(const uint8_t* const (&strips)[kStrips], size_t
   for (size_t b = 0; b < blocks; ++b, codes += 16) {
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
-      const DotVec line = LoadLine(strips[s], b);
+      const DotVec line = LoadLine<kTernaryRowGroup>(strips[s], b);
       sum0[s] = DotStep(sum0[s], hn::And(line, mask0), BroadcastCodes(codes));
       sum1[s] = DotStep(sum1[s], hn::And(line, mask1), BroadcastCodes(codes + 4));
       sum2[s] = DotStep(sum2[s], hn::And(line, mask2), BroadcastCodes(codes + 8));
@@ -104,12 +104,16 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
     return;
   }
 #endif
+  // Several rows keep the core busy for as long as a line takes from memory, and its own prefetcher
+  // then falls behind. 32 lines are 4 KiB.
+  constexpr size_t kAhead = 32;
   SetZero(dots);
   for (size_t b = 0; b < blocks; ++b) {
     DotVec lines[kStrips];
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
-      lines[s] = LoadLine(strips[s], b);
+      lines[s] = LoadLine<kTernaryRowGroup>(strips[s], b);
+      hwy::Prefetch(strips[s] + (b + kAhead) * (4 * kTernaryRowGroup));
     }
     DotField<0>(lines, codes + b * 16, stride, dots);
     DotField<1>(lines, codes + b * 16, stride, dots);
@@ -124,7 +128,8 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
 // wide sums live as long as the narrow ones, and the compiler spills (measured: a third slower).
 inline constexpr size_t kMaxTileRows = 4;
 inline constexpr size_t kTileStrips = 2;
-inline constexpr size_t kMinWideRows = 1;
+// Tiles of so few rows take twice the strips: their products are few beside what starts and ends a
+// tile.
 inline constexpr size_t kMaxWideRows = 1;
 
 // Adds of one pair of products before a 16-bit sum must be widened: a pair is at most 2 * 2 * 127 =
@@ -182,7 +187,7 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
       DotVec lines[kStrips];
 #pragma GCC unroll 8
       for (size_t s = 0; s < kStrips; ++s) {
-        lines[s] = LoadLine(strips[s], b);
+        lines[s] = LoadLine<kTernaryRowGroup>(strips[s], b);
       }
       DotField<0>(lines, codes + b * 16, stride, pairs);
       DotField<1>(lines, codes + b * 16, stride, pairs);
@@ -210,7 +215,6 @@ HWY_INLINE void StoreTernary(DotVec dots, int32_t row_sum, float scale, float* y
 
 inline constexpr size_t kMaxTileRows = 1;
 inline constexpr size_t kTileStrips = 1;
-inline constexpr size_t kMinWideRows = 1;
 inline constexpr size_t kMaxWideRows = 0;
 
 template <size_t kRows, size_t kStrips>
@@ -221,7 +225,8 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
     int32_t dot = 0;
     for (size_t b = 0; b < blocks; ++b) {
       for (size_t i = 0; i < 16; ++i) {
-        const int32_t code = (strips[0][b * kLineBytes + 4 * r + i % 4] >> (2 * (i / 4))) & 3;
+        const int32_t code =
+            (strips[0][b * (4 * kTernaryRowGroup) + 4 * r + i % 4] >> (2 * (i / 4))) & 3;
         dot += code * codes[b * 16 + i];
       }
     }

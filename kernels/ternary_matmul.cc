@@ -20,7 +20,8 @@ HWY_NOINLINE void Tile(const TernaryView& w, const QuantizedRows& x, size_t firs
                        const MatView<float>& y) {
   const size_t blocks = x.codes.cols / kTernaryKAlign;
   const uint8_t* strips[kStrips];
-  for (size_t s = 0; s < kStrips; ++s) strips[s] = StripAt(w.data, strip + s, blocks);
+  for (size_t s = 0; s < kStrips; ++s)
+    strips[s] = StripAt<kTernaryRowGroup>(w.data, strip + s, blocks);
   DotVec dots[kRows][kStrips];
   DotStrips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
 #pragma GCC unroll 8
@@ -63,14 +64,14 @@ size_t MatmulStrips(const TernaryView& w, const QuantizedRows& x, const MatView<
   return strip;
 }
 
-// Groups begin .. end of 16 outputs.
+// Groups begin .. end.
 void MatmulGroups(const TernaryView& w, const QuantizedRows& x, const MatView<float>& y,
                   size_t begin, size_t end) {
   constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
   size_t strip = begin * kStripsPerGroup;
   const size_t last = end * kStripsPerGroup;
   if constexpr (kMaxWideRows > 0) {
-    if (x.n() >= kMinWideRows && x.n() <= kMaxWideRows)
+    if (x.n() <= kMaxWideRows)
       strip = MatmulStrips<kMaxWideRows, 2 * kTileStrips>(w, x, y, strip, last);
   }
   strip = MatmulStrips<kMaxTileRows, kTileStrips>(w, x, y, strip, last);
@@ -101,9 +102,9 @@ void TernaryMatmul(const TernaryView& w, const QuantizedRows& x, MatView<float> 
       << "ternary matmul: K = " << w.cols << ", exact up to " << kMaxExactK;
   const size_t groups = (w.rows + kTernaryRowGroup - 1) / kTernaryRowGroup;
   const size_t group_products = kTernaryRowGroup * x.codes.cols * x.n();
-  const size_t pairs = kMinProductsPerThread / (2 * group_products + 1) + 1;
+  const size_t grain = kMinProductsPerThread / (group_products + 1) + 1;
   const auto range = TERN_INT_DISPATCH(MatmulGroups);
-  ParallelFor(groups, 2 * pairs, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
+  ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }
 
 }  // namespace tern

@@ -14,7 +14,7 @@
 namespace tern {
 namespace {
 
-constexpr size_t kLineBytes = 64;
+constexpr size_t kLineBytes = 4 * kTernaryRowGroup;
 constexpr uint8_t kZeroWord = 0x55;  // four codes of weight 0
 
 size_t Groups(size_t rows) { return (rows + kTernaryRowGroup - 1) / kTernaryRowGroup; }

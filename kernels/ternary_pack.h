@@ -1,16 +1,17 @@
 // The packed form of a ternary matrix that the kernels run on, 2 bits a weight.
 //
-// Rows (outputs) go in groups of 16, columns (K) in blocks of 16. A 64-byte line holds one group x
+// Rows (outputs) go in groups of 32, columns (K) in blocks of 16. A 128-byte line holds one group x
 // block; byte 4 * r + j (r = row in the group, j = 0..3) holds four codes (weight + 1, so 0, 1 or
 // 2):
 //
 //     bits 0-1  column j        bits 2-3  column j + 4
 //     bits 4-5  column j + 8    bits 6-7  column j + 12
 //
-// so that (line >> 2f) & 3 is, for f = 0..3, a vector of 16 rows x 4 consecutive columns: the
+// so that (line >> 2f) & 3 is, for f = 0..3, a vector of 32 rows x 4 consecutive columns: the
 // operand of a 4-way int8 dot product, against the same 4 activations broadcast to all rows. Lines
-// of a group are consecutive in K: a thread that owns a range of groups reads one sequential,
-// aligned stream. Padding (rows to 16, K to 16) holds code 1, weight 0.
+// of a group are consecutive in K: a thread that owns a range of groups, and multiplies a group at
+// a time, reads one sequential, aligned stream. (Two streams, from groups of 16, cost a third of
+// the bandwidth.) Padding (rows to 32, K to 16) holds code 1, weight 0.
 #ifndef TERN_KERNELS_TERNARY_PACK_H_
 #define TERN_KERNELS_TERNARY_PACK_H_
 
@@ -22,7 +23,7 @@
 
 namespace tern {
 
-inline constexpr size_t kTernaryRowGroup = 16;
+inline constexpr size_t kTernaryRowGroup = 32;
 
 // A packed matrix somebody owns. y = x W^T, where the value of a weight is its scale times -1, 0 or
 // 1. The scale is `scale` everywhere, or one per row and group of `group_cols` columns.

@@ -20,7 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace tern {
 namespace HWY_NAMESPACE {
 
-constexpr size_t kBlockCols = 16, kBlockBytes = 64;  // a line of ternary_pack.h
+constexpr size_t kBlockCols = 16, kBlockBytes = 4 * kTernaryRowGroup;  // a line of ternary_pack.h
 constexpr size_t kStripRows = HWY_MIN(HWY_LANES(float), kTernaryRowGroup);
 constexpr size_t kStripsPerGroup = kTernaryRowGroup / kStripRows;
 constexpr size_t kMaxRun = 128;  // columns that one accumulator adds
@@ -203,7 +203,7 @@ void WeightOnlyMatmul(const TernaryView& w, MatView<const float> x, MatView<floa
   if (x.rows == 0) return;
   const size_t groups = (w.rows + kTernaryRowGroup - 1) / kTernaryRowGroup;
   // Whole tiles.
-  const size_t grain = (ProductGrain(kTernaryRowGroup * w.cols * x.rows) + 3) / 4 * 4;
+  const size_t grain = (ProductGrain(kTernaryRowGroup * w.cols * x.rows) + 1) / 2 * 2;
   const auto range = HWY_DYNAMIC_DISPATCH(WeightOnlyGroups);
   ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }

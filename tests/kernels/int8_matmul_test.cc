@@ -43,7 +43,8 @@ TEST(PackInt8, CodesAreTheNearestOnesInThePlaceOfThePicture) {
   RandomData random(3);
   AlignedBuffer<BFloat16> weights = random.BFloat16s(kRows * kCols);
   for (size_t c = 0; c < kCols; ++c) weights[5 * kCols + c] = BFloat16::FromFloat(0.0f);
-  const std::vector<int32_t> picked = {20, 0, 5, 7, 7, 19, 3, 1, 2, 4, 6, 8, 9, 10, 11, 12, 13};
+  std::vector<int32_t> picked = {20, 0, 5, 7, 7, 19, 3, 1, 2, 4, 6, 8, 9, 10, 11, 12, 13};
+  for (int32_t i = 0; i < 60; ++i) picked.push_back(i * 5 % 21);  // into a second group
   const Int8Matrix packed = PackInt8(weights.View(kRows, kCols), picked);
   ASSERT_EQ(packed.rows, picked.size());
   for (size_t r = 0; r < picked.size(); ++r) {

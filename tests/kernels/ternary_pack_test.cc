@@ -14,14 +14,14 @@ namespace tern::test {
 namespace {
 
 TEST(PackTernary, FollowsThePictureAndComesBack) {
-  for (const size_t rows : {1u, 2u, 15u, 16u, 17u, 40u}) {
+  for (const size_t rows : {1u, 2u, 31u, 32u, 33u, 80u}) {
     for (const size_t cols : {1u, 3u, 15u, 16u, 17u, 50u}) {
       SCOPED_TRACE(::testing::Message() << rows << " x " << cols);
       RandomData random(static_cast<uint32_t>(100 * rows + cols));
       AlignedBuffer<int8_t> weights = random.Ternaries(rows * cols), back(rows * cols);
       const TernaryMatrix packed = PackTernary(weights.View(rows, cols), 0.5f);
       EXPECT_EQ(packed.scale, 0.5f);
-      const size_t padded_rows = (rows + 15) / 16 * 16;
+      const size_t padded_rows = (rows + 31) / 32 * 32;
       ASSERT_EQ(packed.data.size(), padded_rows * PadK(cols) / 4);
       ASSERT_EQ(packed.data.size(), PackedTernaryBytes(rows, cols));
       for (size_t r = 0; r < padded_rows; ++r) {
