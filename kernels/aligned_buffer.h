@@ -4,6 +4,8 @@
 #ifndef TERN_KERNELS_ALIGNED_BUFFER_H_
 #define TERN_KERNELS_ALIGNED_BUFFER_H_
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -19,6 +21,21 @@ namespace tern {
 
 inline constexpr size_t kCacheLine = 64;  // bytes
 
+namespace internal {
+
+inline constexpr size_t kHugePage = size_t{2} << 20;
+
+// `bytes` is a multiple of the cache line. From 4 MiB on in huge pages, where the system has them
+// on request: a stream of weights then walks no page table. Null where there is no memory.
+inline void* AllocateAligned(size_t bytes) {
+  if (bytes < 2 * kHugePage) return std::aligned_alloc(kCacheLine, bytes);
+  void* const data = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
+  if (data != nullptr) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  return data;
+}
+
+}  // namespace internal
+
 template <class T>
 class AlignedBuffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -29,7 +46,7 @@ class AlignedBuffer {
   explicit AlignedBuffer(size_t count) : size_(count) {
     if (count > (SIZE_MAX - 2 * kCacheLine) / sizeof(T)) throw std::bad_alloc();
     const size_t bytes = (count * sizeof(T) + 2 * kCacheLine - 1) / kCacheLine * kCacheLine;
-    data_ = static_cast<T*>(std::aligned_alloc(kCacheLine, bytes));
+    data_ = static_cast<T*>(internal::AllocateAligned(bytes));
     if (data_ == nullptr) throw std::bad_alloc();
   }
   static AlignedBuffer Zeroed(size_t count) {
