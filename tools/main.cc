@@ -127,6 +127,7 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionLine,
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
+  AddBench(app, common);
   AddDistill(app, common);
   AddEval(app, common);
   AddGenerate(app, common);

@@ -1,0 +1,270 @@
+#include "tools/bench_passes.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <span>
+
+#include "engine/error.h"
+#include "engine/hash.h"
+#include "engine/kv_cache.h"
+#include "engine/transformer.h"
+#include "engine/workspace.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Rows whose logits the hash covers.
+constexpr int32_t kHashedRows = 8;
+
+struct Shape {
+  double ternary_bytes = 0.0, ternary_weights = 0.0;  // of all layers
+  double table_weights = 0.0;                         // of the output embedding
+  double kv_values = 0.0;                             // of K and V, of all layers, a position
+  double attention_products = 0.0;                    // of all layers, for one row and one position
+};
+
+Shape ShapeOf(const Model& model) {
+  const ModelConfig& c = model.config;
+  const double layers = c.num_hidden_layers;
+  Shape shape;
+  for (const LayerWeights& layer : model.layers) {
+    for (const TernaryMatrix* matrix : Linears(layer)) {
+      shape.ternary_bytes += static_cast<double>(matrix->data.size()) +
+                             4.0 * static_cast<double>(matrix->group_scales.size());
+      shape.ternary_weights +=
+          static_cast<double>(matrix->rows) * static_cast<double>(matrix->cols);
+    }
+  }
+  shape.table_weights = static_cast<double>(c.vocab_size) * c.hidden_size;
+  shape.kv_values = 2.0 * layers * c.kv_width();
+  shape.attention_products = 2.0 * layers * c.q_width();
+  return shape;
+}
+
+class PassBench {
+ public:
+  PassBench(const Model& model, const PassBenchOptions& options)
+      : model_(model),
+        options_(options),
+        shape_(ShapeOf(model)),
+        most_rows_(*std::max_element(options.rows.begin(), options.rows.end())),
+        context_(MaxContext(options, most_rows_)),
+        cache_(model.config, 1, context_, (context_ + 63) / 64),
+        workspace_(model.config, std::max(most_rows_, options.prefill_chunk), most_rows_, context_),
+        tokens_(static_cast<size_t>(context_)),
+        rows_(static_cast<size_t>(most_rows_)) {
+    cache_.AddSequence();
+    std::iota(rows_.begin(), rows_.end(), 0);
+    // Scattered over the vocabulary, the same in every run.
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      tokens_[i] = static_cast<TokenId>((i * 7919 + 13) % static_cast<size_t>(Vocab()));
+    }
+  }
+
+  // The longest prefix and the rows behind it.
+  static int32_t MaxContext(const PassBenchOptions& options, int32_t most_rows) {
+    const int32_t longest = *std::max_element(options.contexts.begin(), options.contexts.end());
+    return std::max(longest + most_rows, options.prefill);
+  }
+
+  double Prefill(int32_t tokens) {
+    cache_.Truncate(0, 0);
+    const Clock::time_point start = Clock::now();
+    Run(0, tokens, true);
+    return Since(start);
+  }
+
+  // Fills the cache with the first `context` tokens.
+  void Fill(int32_t context) {
+    const int32_t begin = std::min(cache_.Length(0), context);
+    cache_.Truncate(0, begin);
+    Run(begin, context, false);
+  }
+
+  double Pass(int32_t rows, PassKind kind) {
+    const auto n = static_cast<size_t>(rows);
+    const Batch batch = {
+        .tokens = std::span(tokens_).subspan(static_cast<size_t>(cache_.Length(0)), n),
+        .logit_rows = std::span(rows_).first(kind == PassKind::kLogits ? n : 0)};
+    const Clock::time_point start = Clock::now();
+    Forward(model_, batch, cache_, workspace_);
+    const double seconds = Since(start);
+    cache_.DropPending(0);
+    return seconds;
+  }
+
+  // Over the first tokens as a prefix of none.
+  uint64_t LogitsHash() {
+    cache_.Truncate(0, 0);
+    const auto n = static_cast<size_t>(std::min(kHashedRows, most_rows_));
+    const ForwardResult result = Forward(
+        model_, {.tokens = std::span(tokens_).first(n), .logit_rows = std::span(rows_).first(n)},
+        cache_, workspace_);
+    uint64_t hash = 0;
+    for (size_t r = 0; r < n; ++r) hash = HashBytes(std::as_bytes(result.logits.RowSpan(r)), hash);
+    cache_.DropPending(0);
+    return hash;
+  }
+
+  double ZeroGates() {
+    int64_t zero = 0, all = 0;
+    const Tap tap = [&](std::string_view name, int32_t, MatView<const float> value) {
+      if (name != "gate_proj") return;
+      for (size_t r = 0; r < value.rows; ++r) {
+        for (const float gate : value.RowSpan(r)) zero += gate <= 0.0f ? 1 : 0;
+      }
+      all += static_cast<int64_t>(value.rows * value.cols);
+    };
+    cache_.Truncate(0, 0);
+    Forward(model_, {.tokens = std::span(tokens_).first(static_cast<size_t>(most_rows_))}, cache_,
+            workspace_, &tap);
+    cache_.DropPending(0);
+    return static_cast<double>(zero) / static_cast<double>(all);
+  }
+
+  // One pass of `rows` rows behind `context` tokens, of which `decided` decide their next token.
+  double LimitSeconds(int32_t rows, int32_t context, PassKind kind, int32_t decided,
+                      const MachineCeilings& machine) const {
+    const double n = rows;
+    const double positions = context + (n + 1) / 2;  // that a row sees, on average
+    const double bf16 = machine.bf16_products(), read = machine.read_bytes();
+    const double ternary =
+        std::max(shape_.ternary_bytes / read, n * shape_.ternary_weights / machine.int8_products());
+    const double attention = std::max(sizeof(BFloat16) * shape_.kv_values * context / read,
+                                      n * positions * shape_.attention_products / bf16);
+    const double table =
+        kind == PassKind::kNothing
+            ? 0.0
+            : std::max(TableBytes(kind) / read, decided * shape_.table_weights / bf16);
+    return ternary + attention + table;
+  }
+
+  double Bytes(int32_t context, PassKind kind) const {
+    return shape_.ternary_bytes + sizeof(BFloat16) * shape_.kv_values * context + TableBytes(kind);
+  }
+
+ private:
+  static double Since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  int32_t Vocab() const { return model_.config.vocab_size; }
+  double TableBytes(PassKind kind) const {
+    return kind == PassKind::kNothing ? 0.0 : sizeof(BFloat16) * shape_.table_weights;
+  }
+
+  void Run(int32_t begin, int32_t end, bool last_logits) {
+    const int32_t chunk = options_.prefill_chunk;
+    for (int32_t at = begin; at < end; at += chunk) {
+      const int32_t count = std::min(chunk, end - at);
+      const int32_t last = count - 1;
+      const bool wanted = last_logits && at + count == end;
+      Forward(model_,
+              {.tokens =
+                   std::span(tokens_).subspan(static_cast<size_t>(at), static_cast<size_t>(count)),
+               .logit_rows = std::span(&last, wanted ? 1 : 0)},
+              cache_, workspace_);
+      cache_.CommitAll(0);
+    }
+  }
+
+  const Model& model_;
+  const PassBenchOptions& options_;
+  Shape shape_;
+  int32_t most_rows_, context_;
+  KvCache cache_;
+  Workspace workspace_;
+  std::vector<TokenId> tokens_;  // [context]
+  std::vector<int32_t> rows_;    // 0, 1, ..
+};
+
+void CheckOptions(const Model& model, const PassBenchOptions& options) {
+  const auto positive = [](const std::vector<int32_t>& values, int32_t least) {
+    return !values.empty() && *std::min_element(values.begin(), values.end()) >= least;
+  };
+  if (!positive(options.rows, 1) || !positive(options.contexts, 0))
+    throw InvalidArgument("bench: rows of 1 or more and contexts of 0 or more are needed");
+  const int32_t most = *std::max_element(options.rows.begin(), options.rows.end());
+  const int32_t context = PassBench::MaxContext(options, most);
+  if (context > model.config.max_position_embeddings) {
+    throw InvalidArgument("bench: " + std::to_string(context) +
+                          " positions (context and rows, or prefill), but the model has " +
+                          std::to_string(model.config.max_position_embeddings));
+  }
+}
+
+}  // namespace
+
+const char* ToString(PassKind kind) {
+  switch (kind) {
+    case PassKind::kNothing:
+      return "hidden";
+    case PassKind::kGreedy:
+      return "greedy";
+    case PassKind::kLogits:
+      return "logits";
+  }
+  return "";
+}
+
+PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
+                            const std::function<void(double)>& progress) {
+  CheckOptions(model, options);
+  PassBench bench(model, options);
+  PassBenchReport report;
+  report.logits_hash = bench.LogitsHash();
+  report.zero_gates = bench.ZeroGates();
+  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kLogits};
+  MachineCeilings machine;
+  // Per context: prefix, then rounds. Then the prefill.
+  const double parts = static_cast<double>(options.contexts.size()) * (options.rounds + 1.0) +
+                       (options.prefill > 0 ? options.rounds : 0);
+  double done = 0.0;
+  std::vector<int32_t> contexts = options.contexts;
+  std::sort(contexts.begin(), contexts.end());
+  for (const int32_t context : contexts) {
+    bench.Fill(context);
+    const size_t first = report.passes.size();
+    std::vector<std::vector<double>> seconds;
+    for (const int32_t rows : options.rows) {
+      for (const PassKind kind : kKinds) report.passes.push_back({rows, context, kind});
+    }
+    seconds.resize(report.passes.size() - first);
+    for (int32_t round = 0; round <= options.rounds; ++round) {
+      machine.Measure();
+      for (size_t i = 0; i < seconds.size(); ++i) {
+        const PassResult& pass = report.passes[first + i];
+        const double time = bench.Pass(pass.rows, pass.kind);
+        if (round > 0) seconds[i].push_back(time);
+      }
+      progress(++done / parts);
+    }
+    for (size_t i = 0; i < seconds.size(); ++i)
+      report.passes[first + i].seconds = Median(seconds[i]);
+  }
+  if (options.prefill > 0) {
+    std::vector<double> seconds;
+    for (int32_t round = 0; round < options.rounds; ++round) {
+      machine.Measure();
+      seconds.push_back(bench.Prefill(options.prefill));
+      progress(++done / parts);
+    }
+    report.prefill = {options.prefill, Median(seconds),
+                      bench.LimitSeconds(options.prefill, 0, PassKind::kLogits, 1, machine)};
+  }
+  for (PassResult& pass : report.passes) {
+    pass.bytes = bench.Bytes(pass.context, pass.kind);
+    pass.limit_seconds = bench.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, machine);
+  }
+  report.read_bytes = machine.read_bytes();
+  report.int8_products = machine.int8_products();
+  report.bf16_products = machine.bf16_products();
+  report.memory = CurrentMemory();
+  report.memory.resident_mb -= 256.0;
+  report.memory.anonymous_mb -= 256.0;
+  return report;
+}
+
+}  // namespace tern
