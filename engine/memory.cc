@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/error.h"
+#include "engine/numa.h"
 
 namespace tern {
 namespace {
@@ -45,20 +46,36 @@ size_t CgroupAvailable() {
   return *limit - std::min(*limit, held);
 }
 
+// Of the node that --numa keeps memory on.
+size_t NodeAvailable() {
+  const std::optional<int> bound = BoundNumaNode();
+  if (!bound) return SIZE_MAX;
+  for (const NumaNode& node : NumaNodes()) {
+    if (node.id == *bound) return node.available_bytes;
+  }
+  return SIZE_MAX;
+}
+
 std::string Megabytes(size_t bytes) {
   return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
 }
 
 }  // namespace
 
-size_t AvailableMemoryBytes() { return std::min(SystemAvailable(), CgroupAvailable()); }
+size_t AvailableMemoryBytes() {
+  return std::min({SystemAvailable(), CgroupAvailable(), NodeAvailable()});
+}
 
 void RequireMemory(const std::string& what, size_t bytes) {
   const size_t available = AvailableMemoryBytes();
   if (bytes <= available) return;
-  throw Error(Error::Kind::kInternal, what + " needs " + Megabytes(bytes) + " of memory, " +
-                                          Megabytes(available) +
-                                          " are available; free some or use a smaller model");
+  const std::optional<int> node = BoundNumaNode();
+  throw Error(Error::Kind::kInternal,
+              what + " needs " + Megabytes(bytes) + " of memory, " + Megabytes(available) +
+                  " are available" +
+                  (node ? " on NUMA node " + std::to_string(*node) +
+                              "; use another node, no --numa or a smaller model"
+                        : "; free some or use a smaller model"));
 }
 
 }  // namespace tern

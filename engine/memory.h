@@ -8,8 +8,8 @@
 
 namespace tern {
 
-// Bytes available without swapping: the smaller of the system's estimate and what the cgroup
-// leaves. SIZE_MAX where neither says.
+// Bytes available without swapping: the smallest of the system's estimate, what the cgroup leaves
+// and what the bound NUMA node has (engine/numa.h). SIZE_MAX where none says.
 size_t AvailableMemoryBytes();
 
 // Throws Error(kInternal) "WHAT needs X MB of memory, Y MB are available; ..." where it does not

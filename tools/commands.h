@@ -10,7 +10,7 @@
 //   }
 //
 // Main adds the common options to every sub-command, except where the command has its own of that
-// name, and puts threads and ISA cap into force before the callback runs. The callback ends
+// name, and puts NUMA node, threads and ISA cap into force before the callback runs. The callback ends
 // normally (exit 0), throws Error or another exception (one line on stderr, exit 1), or throws
 // CLI::ValidationError for options that do not go together (exit 2). stdout carries results only;
 // logs go to stderr.
@@ -31,6 +31,7 @@ struct CommonOptions {
   std::string
       model;  // directory, file or hub name; empty: the model that ships (tools/model_path.h)
   std::string heads;    // directory, file or "none"; empty: the heads beside the model
+  std::string numa;     // a node's number or "auto"; empty: all nodes
   int threads = 0;      // 0: physical cores within CPU affinity and cgroup quota
   std::string max_isa;  // empty: the best the CPU offers
   uint64_t seed = 0;

@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 
+#include "engine/numa.h"
 #include "engine/version.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
@@ -35,6 +36,15 @@ std::string VersionLine() {
          CurrentTarget() + ")";
 }
 
+void ApplyNuma(const std::string& node) {
+  if (node == "auto") return BindToBestNumaNode();
+  int id = 0;
+  const auto [end, error] = std::from_chars(node.data(), node.data() + node.size(), id);
+  if (error != std::errc() || end != node.data() + node.size() || id < 0)
+    throw CLI::ValidationError("--numa", "expected auto or the number of a node, got " + node);
+  BindToNumaNode(id);
+}
+
 void ApplyRuntimeOptions(const CommonOptions& common) {
   if (!common.max_isa.empty() && !SetMaxTarget(common.max_isa)) {
     std::string offered;
@@ -43,6 +53,7 @@ void ApplyRuntimeOptions(const CommonOptions& common) {
     throw CLI::ValidationError(
         "--max-isa", "expected one of " + offered + " on this CPU, got " + common.max_isa);
   }
+  if (!common.numa.empty()) ApplyNuma(common.numa);  // before threads are counted or started
   if (common.threads > 0) SetThreadCount(common.threads);
 }
 
@@ -101,9 +112,15 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
     command.add_option("--threads", common.threads, "Compute threads (default: physical cores)")
         ->check(CLI::Range(1, 1024));
   }
+  if (missing("--numa")) {
+    command.add_option("--numa", common.numa,
+                       "Keep threads and memory on one NUMA node: its number, or auto for the one "
+                       "with the most available memory (default: all nodes)");
+  }
   if (missing("--max-isa")) {
     command.add_option("--max-isa", common.max_isa,
-                       "Use no instruction set above sse4, avx2, avx512 or avx512vnni");
+                       "Use no instruction set above sse4, avx2, avx512 or avx512vnni (arm64: neon "
+                       "or neondot)");
   }
   if (missing("--seed")) command.add_option("--seed", common.seed, "Seed of everything random");
   if (missing("--json")) command.add_flag("--json", common.json, "Print one JSON object on stdout");

@@ -1,10 +1,13 @@
 // `tern generate` as a user runs it: what it prints, the same text however it drafts, and how it
 // fails.
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "engine/numa.h"
 #include "kernels/dispatch.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/run_program.h"
@@ -144,6 +147,27 @@ TEST_F(GenerateTest, RunsOnEveryInstructionSetOfTheMachine) {
         << target;
   }
   ExpectFailure({"--prompt", "a", "--max-isa", "mmx"}, 2, "mmx");
+}
+
+TEST_F(GenerateTest, TheSameTextOnOneNumaNode) {
+  std::string own;  // the node that this process runs on
+  for (const NumaNode& node : NumaNodes()) {
+    if (std::ranges::count(node.cpus, sched_getcpu()) > 0) own = std::to_string(node.id);
+  }
+  if (own.empty()) GTEST_SKIP() << "this system does not tell its NUMA nodes";
+  if (Tern({"--prompt", "a", "--numa", own}).err.find("does not let a process") !=
+      std::string::npos)
+    GTEST_SKIP() << "this system does not let a process choose its memory";
+  std::vector<std::string> command = {"--prompt", "the cat", "--max-tokens", "9", "--ignore-eos"};
+  const json text = Json(command)["token_ids"];
+  for (const std::string& node : {std::string("auto"), own}) {
+    std::vector<std::string> bound = command;
+    bound.insert(bound.end(), {"--numa", node});
+    EXPECT_EQ(Json(bound)["token_ids"], text) << node;
+  }
+  ExpectFailure({"--prompt", "a", "--numa", "999"}, 1, "no node 999 on this machine");
+  ExpectFailure({"--prompt", "a", "--numa", "-1"}, 2, "--numa");
+  ExpectFailure({"--prompt", "a", "--numa", "first"}, 2, "expected auto or the number of a node");
 }
 
 TEST_F(GenerateTest, BadInputIsOneLine) {
