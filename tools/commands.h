@@ -10,8 +10,8 @@
 //   }
 //
 // Main adds the common options to every sub-command, except where the command has its own of that
-// name, and puts NUMA node, threads and ISA cap into force before the callback runs. The callback ends
-// normally (exit 0), throws Error or another exception (one line on stderr, exit 1), or throws
+// name, and puts NUMA node, threads and ISA cap into force before the callback runs. The callback
+// ends normally (exit 0), throws Error or another exception (one line on stderr, exit 1), or throws
 // CLI::ValidationError for options that do not go together (exit 2). stdout carries results only;
 // logs go to stderr.
 #ifndef TERN_TOOLS_COMMANDS_H_
