@@ -95,10 +95,24 @@ HWY_INLINE BFloat16Pairs LoadHidden(const float* h) {
   return LoadPairs(h);
 }
 
-// sums[r][v] += the products of hidden row r and embedding row v, lane by lane: over ascending
-// pieces of 2 * Lanes elements, the even ones before the odd ones.
-template <bool kSplit, size_t kRows, size_t kVocab>
-HWY_INLINE void Accumulate(const HiddenRows& hidden, const BFloat16* e, size_t e_stride,
+// Embedding rows of a tile: some that follow each other, of which the next tile reads the next, or
+// any.
+struct NextRows {
+  static constexpr bool kHasNext = true;
+  const BFloat16* first;
+  size_t stride;
+  HWY_INLINE const BFloat16* operator()(size_t v) const { return first + v * stride; }
+};
+struct PickedRows {
+  static constexpr bool kHasNext = false;
+  const BFloat16* const* rows;
+  HWY_INLINE const BFloat16* operator()(size_t v) const { return rows[v]; }
+};
+
+// sums[r][v] += the products of hidden row r and embedding row first + v, lane by lane: over
+// ascending pieces of 2 * Lanes elements, the even ones before the odd ones.
+template <bool kSplit, size_t kRows, size_t kVocab, class Rows>
+HWY_INLINE void Accumulate(const HiddenRows& hidden, const Rows& rows, size_t first,
                            FloatVec* out) {
   const FloatTag d;
   const size_t k = hidden.cols;
@@ -116,9 +130,9 @@ HWY_INLINE void Accumulate(const HiddenRows& hidden, const BFloat16* e, size_t e
       x[r] = LoadHidden<kSplit>(hidden.data + r * hidden.stride + j);
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
-      const BFloat16* from = e + v * e_stride + j;
+      const BFloat16* from = rows(first + v) + j;
       // One row alone waits for memory: ask for what the next tile reads.
-      if constexpr (kRows == 1) hwy::Prefetch(from + kSums * e_stride);
+      if constexpr (kRows == 1 && Rows::kHasNext) hwy::Prefetch(rows(first + v + kSums) + j);
       const BFloat16Pairs weights = LoadBFloat16Pairs(d, from);
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
@@ -135,7 +149,7 @@ HWY_INLINE void Accumulate(const HiddenRows& hidden, const BFloat16* e, size_t e
     }
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVocab; ++v) {
-      const BFloat16Pairs weights = LoadBFloat16PairsPart(d, e + v * e_stride + j, k - j);
+      const BFloat16Pairs weights = LoadBFloat16PairsPart(d, rows(first + v) + j, k - j);
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
         sums[r][v] = hn::MulAdd(x[r].even, weights.even, sums[r][v]);
@@ -150,17 +164,17 @@ HWY_INLINE void Accumulate(const HiddenRows& hidden, const BFloat16* e, size_t e
   }
 }
 
-// kRows hidden rows x kSums / kRows embedding rows, e_stride apart. One order for every pair, in
-// every shape of tile. Writes the first `count` logits of each row.
-template <bool kSplit, size_t kRows>
-HWY_NOINLINE void Tile(const HiddenRows& hidden, const BFloat16* e, size_t e_stride, size_t count,
-                       float* logits, size_t logits_stride) {
+// kRows hidden rows x kSums / kRows embedding rows. One order for every pair, in every shape of
+// tile. Writes the first `count` logits of each row.
+template <bool kSplit, size_t kRows, class Rows>
+HWY_NOINLINE void Tile(const HiddenRows& hidden, const Rows& rows, size_t count, float* logits,
+                       size_t logits_stride) {
   constexpr size_t kVocab = kSums / kRows;
   constexpr size_t kStep = HWY_MIN(kVocab, 8);  // as many row addresses as registers hold
   FloatVec sums[kSums];                         // [kRows, kVocab]
 #pragma GCC unroll 2
   for (size_t v = 0; v < kVocab; v += kStep) {
-    Accumulate<kSplit, kRows, kStep>(hidden, e + v * e_stride, e_stride, sums + v);
+    Accumulate<kSplit, kRows, kStep>(hidden, rows, v, sums + v);
   }
   alignas(64) float results[kSums];
 #pragma GCC unroll 4
@@ -175,8 +189,8 @@ void Tiles(const HiddenRows& hidden, const MatView<const BFloat16>& embedding, s
            size_t end, float* logits, size_t logits_stride) {
   constexpr size_t kVocab = kSums / kRows;
   const auto tile = [&](size_t vocab, size_t e_stride, size_t count) {
-    Tile<kSplit, kRows>(hidden, embedding.data + vocab * embedding.stride, e_stride, count,
-                        logits + vocab, logits_stride);
+    Tile<kSplit, kRows>(hidden, NextRows{embedding.data + vocab * embedding.stride, e_stride},
+                        count, logits + vocab, logits_stride);
   };
   if (end - begin < kVocab) {  // one embedding row at a time, in all places of the tile
     for (size_t vocab = begin; vocab < end; ++vocab) tile(vocab, 0, 1);
@@ -219,6 +233,20 @@ void ProjectRange(const MatView<const float>& hidden, const MatView<const BFloat
   }
 }
 
+// Logits of one hidden row with picked embedding rows.
+void ProjectPicked(const MatView<const float>& hidden, const MatView<const BFloat16>& embedding,
+                   std::span<const int32_t> picked, float* logits) {
+  const BFloat16* rows[kSums];
+  for (size_t i = 0; i < picked.size(); i += kSums) {
+    const size_t count = HWY_MIN(kSums, picked.size() - i);
+    for (size_t v = 0; v < kSums; ++v) {  // the last one again where there are no more
+      rows[v] = embedding.Row(static_cast<size_t>(picked[i + HWY_MIN(v, count - 1)]));
+    }
+    Tile<false, 1>({hidden.data, hidden.stride, hidden.cols}, PickedRows{rows}, count, logits + i,
+                   count);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
 HWY_AFTER_NAMESPACE();
@@ -226,6 +254,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tern {
 HWY_EXPORT(ProjectRange);
+HWY_EXPORT(ProjectPicked);
 
 void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedding,
                      MatView<float> logits) {
@@ -239,6 +268,16 @@ void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedd
   const auto range = HWY_DYNAMIC_DISPATCH(ProjectRange);
   ParallelFor(embedding.rows, grain,
               [&](size_t begin, size_t end) { range(hidden, embedding, logits, begin, end); });
+}
+
+void VocabProjectionOf(std::span<const float> hidden, MatView<const BFloat16> embedding,
+                       std::span<const int32_t> picked, std::span<float> logits) {
+  TERN_CHECK(hidden.size() == embedding.cols && logits.size() == picked.size())
+      << "vocabulary projection: hidden [" << hidden.size() << "], embedding [" << embedding.rows
+      << ", " << embedding.cols << "], " << picked.size() << " picked, " << logits.size()
+      << " logits";
+  HWY_DYNAMIC_DISPATCH(ProjectPicked)
+  ({hidden.data(), 1, hidden.size()}, embedding, picked, logits.data());
 }
 
 }  // namespace tern

@@ -2,6 +2,9 @@
 #ifndef TERN_KERNELS_VOCAB_PROJECTION_H_
 #define TERN_KERNELS_VOCAB_PROJECTION_H_
 
+#include <cstdint>
+#include <span>
+
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
 
@@ -12,6 +15,11 @@ namespace tern {
 // once per call.
 void VocabProjection(MatView<const float> hidden, MatView<const BFloat16> embedding,
                      MatView<float> logits);
+
+// The same bits for one hidden row [d] and the embedding rows `picked`: logits [picked.size()]. On
+// the calling thread.
+void VocabProjectionOf(std::span<const float> hidden, MatView<const BFloat16> embedding,
+                       std::span<const int32_t> picked, std::span<float> logits);
 
 }  // namespace tern
 
