@@ -185,6 +185,8 @@ void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& 
   options_.prefill_chunk = std::min(options.prefill_chunk, max_chunk_);
   tokens_.assign(prompt.begin(), prompt.end());
   prompt_size_ = prompt.size();
+  greedy_ = options.sampling.temperature == 0.0f && !options.sampling.Penalises() && bias.empty() &&
+            options.logprobs < 0;
   finish_.reset();
   result_ = GenerationResult();
 
@@ -214,7 +216,7 @@ void Generator::Prefill(const StepCallback& on_step) {
     const int32_t last_row = static_cast<int32_t>(count) - 1;
     Batch batch;
     batch.tokens = std::span<const TokenId>(tokens_).subspan(begin, count);
-    if (last) batch.logit_rows = {&last_row, 1};
+    if (last) (greedy_ ? batch.greedy_rows : batch.logit_rows) = {&last_row, 1};
     if (count < kFewRows) SetThreadCount(threads_.chosen());
     const ForwardResult result = Forward(model_, batch, cache_, workspace_);
     cache_.CommitAll(sequence_);
@@ -224,7 +226,7 @@ void Generator::Prefill(const StepCallback& on_step) {
     }
     if (last) {
       hidden_ = result.hidden.RowSpan(count - 1);
-      Emit(result.logits.RowSpan(0));
+      finish_ = Append(greedy_ ? result.greedy[0] : Sample(result.logits.RowSpan(0)));
     }
     Report(on_step);
   }
@@ -284,7 +286,7 @@ ForwardResult Generator::Verify(const DraftTree& draft) {
   Batch batch;
   batch.tokens = std::span<const TokenId>(row_tokens_).first(rows);
   batch.parents = std::span<const int32_t>(row_parents_).first(rows);
-  batch.logit_rows = logit_rows_;
+  (greedy_ ? batch.greedy_rows : batch.logit_rows) = logit_rows_;
   return Forward(model_, batch, cache_, workspace_);
 }
 
@@ -303,7 +305,8 @@ void Generator::Accept(const DraftTree& draft, const ForwardResult& verified) {
   while (true) {
     const int32_t row = node + 1;
     path_.push_back(row);
-    const TokenId token = Emit(LogitsOf(row, verified));
+    const TokenId token = Choose(row, verified);
+    finish_ = Append(token);
     if (finish_) break;
     const int32_t child = draft.Find(node, token);
     if (child < 0) break;
@@ -318,8 +321,18 @@ void Generator::Accept(const DraftTree& draft, const ForwardResult& verified) {
   hidden_ = verified.hidden.RowSpan(static_cast<size_t>(path_.back()));
 }
 
-// Samples the token behind a row whose history is all of tokens_.
-TokenId Generator::Emit(std::span<const float> logits) {
+// The token behind a row whose history is all of tokens_.
+TokenId Generator::Choose(int32_t row, const ForwardResult& verified) {
+  return greedy_ ? ChooseGreedy(row, verified) : Sample(LogitsOf(row, verified));
+}
+
+TokenId Generator::ChooseGreedy(int32_t row, const ForwardResult& verified) {
+  const int32_t at = logits_at_[static_cast<size_t>(row)];
+  if (at >= 0) return verified.greedy[static_cast<size_t>(at)];
+  return RowGreedy(model_, verified.hidden.RowSpan(static_cast<size_t>(row)), workspace_);
+}
+
+TokenId Generator::Sample(std::span<const float> logits) {
   const int32_t position = static_cast<int32_t>(tokens_.size());
   const TokenId token = SampleToken(logits, options_.sampling, position, counts_, scratch_);
   if (options_.logprobs >= 0) {
@@ -329,7 +342,6 @@ TokenId Generator::Emit(std::span<const float> logits) {
         std::span<TokenLogprob>(result_.top_logprobs).subspan(old_size);
     result_.logprobs.push_back(Logprobs(logits, token, top, scratch_).logprob);
   }
-  finish_ = Append(token);
   return token;
 }
 

@@ -118,9 +118,11 @@ class Generator {
   void Step();
   const DraftTree& Propose();
   ForwardResult Verify(const DraftTree& draft);
+  TokenId Choose(int32_t row, const ForwardResult& verified);
+  TokenId ChooseGreedy(int32_t row, const ForwardResult& verified);
   std::span<const float> LogitsOf(int32_t row, const ForwardResult& verified);
   void Accept(const DraftTree& draft, const ForwardResult& verified);
-  TokenId Emit(std::span<const float> logits);
+  TokenId Sample(std::span<const float> logits);
   std::optional<FinishReason> Append(TokenId token);
   void Report(const StepCallback& on_step);
   void Count(const DraftTree& draft, int32_t emitted);
@@ -156,6 +158,7 @@ class Generator {
   GenerationOptions options_;
   std::vector<TokenId> tokens_;  // prompt and text; all but the last are committed to the cache
   size_t prompt_size_ = 0;
+  bool greedy_ = false;            // the largest logit decides, and nobody asked for logits
   std::span<const float> hidden_;  // of the last committed row, in the workspace
   std::optional<FinishReason> finish_;
   GenerationResult result_;

@@ -8,6 +8,7 @@
 #include "engine/gguf_weights.h"
 #include "engine/hf_weights.h"
 #include "engine/memory.h"
+#include "kernels/int8_matmul.h"
 
 namespace tern {
 namespace {
@@ -67,7 +68,8 @@ size_t ModelBytes(const ModelConfig& config) {
                        (config.attn_sub_norm ? q : 0) + (config.ffn_sub_norm ? f : 0);
   const size_t tables = config.tie_word_embeddings ? 1 : 2;
   return Size(config.num_hidden_layers) * (ternary + sizeof(float) * gains) +
-         tables * Size(config.vocab_size) * d * sizeof(BFloat16) + d * sizeof(float) +
+         tables * Size(config.vocab_size) * d * sizeof(BFloat16) +
+         VocabScreenBytes(Size(config.vocab_size), d) + d * sizeof(float) +
          Size(config.max_position_embeddings) * Size(config.head_dim) * sizeof(float);
 }
 
@@ -91,6 +93,8 @@ Model MakeModel(WeightSource& source) {
     if (!HasOneScale(model.layers.back())) model.config.activations = Activations::kFloat;
   }
   model.rope = MakeRopeTable(config);
+  if (Size(config.hidden_size) <= kMaxInt8Width)
+    model.screen = MakeVocabScreen(model.OutputEmbedding());
   return model;
 }
 

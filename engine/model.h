@@ -14,6 +14,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/rope.h"
 #include "kernels/ternary_pack.h"
+#include "kernels/vocab_argmax.h"
 
 namespace tern {
 
@@ -42,6 +43,8 @@ struct Model {
   std::vector<LayerWeights> layers;      // [L]
   AlignedBuffer<float> norm;             // [d]
   std::unique_ptr<RopeTable> rope;
+  // Of OutputEmbedding, for greedy tokens; empty where nobody made it: those then take all logits.
+  VocabScreen screen;
 
   MatView<const BFloat16> OutputEmbedding() const {  // [V, d]
     const AlignedBuffer<BFloat16>& table = lm_head.size() > 0 ? lm_head : embed_tokens;
@@ -50,8 +53,9 @@ struct Model {
   }
 };
 
-// Bytes of memory that a loaded model takes: 2 bits a ternary weight, bf16 embeddings, fp32 gains
-// and RoPE tables; for weight-only models also a scale per 128 weights, which they may have.
+// Bytes of memory that a loaded model takes: 2 bits a ternary weight, bf16 embeddings, an int8 copy
+// of the output embedding, fp32 gains and RoPE tables; for weight-only models also a scale per 128
+// weights, which they may have.
 size_t ModelBytes(const ModelConfig& config);
 
 // The tables of cosines and sines that `config` asks for.

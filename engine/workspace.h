@@ -9,6 +9,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
 #include "kernels/quantize.h"
+#include "kernels/vocab_argmax.h"
 
 namespace tern {
 
@@ -40,6 +41,8 @@ class Workspace {
   AlignedBuffer<float> hidden;        // [n, d]
   AlignedBuffer<float> logit_hidden;  // [m, d]: the rows of hidden that logits are wanted for
   AlignedBuffer<float> logits;        // [m, V]
+  VocabArgMaxScratch argmax;          // of m rows
+  AlignedBuffer<int32_t> greedy;      // [m]
   AlignedBuffer<float> attention_scratch;
   AlignedBuffer<float> normed;  // [n, max(d, h*hd, f)]: fp32 inputs of linears; or for a tap only
   // The forest: one entry per row.

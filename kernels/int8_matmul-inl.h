@@ -27,10 +27,12 @@ inline constexpr int32_t kInt8Offset = TERN_NEON_DOT ? 0 : 128;
 
 #if HWY_TARGET == HWY_AVX3_DL || TERN_NEON_DOT
 
-inline constexpr size_t kInt8MaxTileRows = 8;
-// 16 accumulators hide the latency of the dot step, 8 nearly do, and fit the 32 registers beside
-// the weights of all strips.
-constexpr size_t Int8TileStrips(size_t rows) { return rows <= 4 ? 4 : 2; }
+// 4 x 4 are 16 accumulators, which hide the latency of the dot step, and fit the 32 registers
+// beside the weights of all strips. Four strips are a whole line, so that a tile reads one stream.
+inline constexpr size_t kInt8MaxTileRows = 4;
+constexpr size_t Int8TileStrips(size_t /*rows*/) { return 4; }
+// Lines between what is read and what is asked for; 4 KiB.
+inline constexpr size_t kAhead = 16;
 
 // One block of 4 columns.
 template <size_t kRows, size_t kStrips>
@@ -40,6 +42,7 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
 #pragma GCC unroll 8
   for (size_t s = 0; s < kStrips; ++s) {
     weights[s] = LoadLine<kInt8RowGroup>(strips[s], block);
+    hwy::Prefetch(strips[s] + (block + kAhead) * (4 * kInt8RowGroup));
 #if TERN_NEON_DOT
     weights[s] = hn::Xor(weights[s], hn::Set(DotInt(), static_cast<int32_t>(0x80808080u)));
 #endif

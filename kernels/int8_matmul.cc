@@ -92,7 +92,6 @@ HWY_EXPORT(Int8MatmulGroups);
 namespace {
 // 5 to 10 microseconds on one core with VNNI, as for ternary products.
 constexpr size_t kMinProductsPerThread = size_t{1} << 20;
-constexpr size_t kMaxK = 65536;
 }  // namespace
 
 void Int8Matmul(const Int8Matrix& w, const QuantizedRows& x, MatView<float> y) {
@@ -100,7 +99,8 @@ void Int8Matmul(const Int8Matrix& w, const QuantizedRows& x, MatView<float> y) {
              y.rows == x.n() && y.cols == w.rows)
       << "int8 matmul: w [" << w.rows << ", " << w.cols << "], codes [" << x.n() << ", "
       << x.codes.cols << "], y [" << y.rows << ", " << y.cols << "]";
-  TERN_CHECK(w.cols <= kMaxK) << "int8 matmul: K = " << w.cols << ", exact up to " << kMaxK;
+  TERN_CHECK(w.cols <= kMaxInt8Width)
+      << "int8 matmul: K = " << w.cols << ", exact up to " << kMaxInt8Width;
   if (x.n() == 0) return;
   const size_t groups = (w.rows + kInt8RowGroup - 1) / kInt8RowGroup;
   const size_t group_products = kInt8RowGroup * x.codes.cols * x.n();

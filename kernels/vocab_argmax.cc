@@ -129,7 +129,11 @@ VocabArgMaxScratch::VocabArgMaxScratch(size_t rows, size_t vocab, size_t width)
       bests_(rows * Panels(vocab)),
       tokens_(rows * Panels(vocab)),
       counts_(rows * Panels(vocab)) {
-  std::fill_n(approximate_.data(), approximate_.size(), -std::numeric_limits<float>::infinity());
+  for (size_t row = 0; row < rows; ++row) {
+    std::fill(approximate_.data() + row * Padded(vocab) + vocab,
+              approximate_.data() + (row + 1) * Padded(vocab),
+              -std::numeric_limits<float>::infinity());
+  }
 }
 
 size_t VocabArgMaxScratch::Bytes(size_t rows, size_t vocab, size_t width) {

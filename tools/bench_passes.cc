@@ -88,7 +88,8 @@ class PassBench {
     const auto n = static_cast<size_t>(rows);
     const Batch batch = {
         .tokens = std::span(tokens_).subspan(static_cast<size_t>(cache_.Length(0)), n),
-        .logit_rows = std::span(rows_).first(kind == PassKind::kLogits ? n : 0)};
+        .logit_rows = std::span(rows_).first(kind == PassKind::kLogits ? n : 0),
+        .greedy_rows = std::span(rows_).first(kind == PassKind::kGreedy ? n : 0)};
     const Clock::time_point start = Clock::now();
     Forward(model_, batch, cache_, workspace_);
     const double seconds = Since(start);
@@ -152,7 +153,15 @@ class PassBench {
   }
   int32_t Vocab() const { return model_.config.vocab_size; }
   double TableBytes(PassKind kind) const {
-    return kind == PassKind::kNothing ? 0.0 : sizeof(BFloat16) * shape_.table_weights;
+    switch (kind) {
+      case PassKind::kNothing:
+        return 0.0;
+      case PassKind::kGreedy:  // the screen
+        return shape_.table_weights;
+      case PassKind::kLogits:
+        return sizeof(BFloat16) * shape_.table_weights;
+    }
+    return 0.0;
   }
 
   void Run(int32_t begin, int32_t end, bool last_logits) {
@@ -216,7 +225,7 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
   PassBenchReport report;
   report.logits_hash = bench.LogitsHash();
   report.zero_gates = bench.ZeroGates();
-  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kLogits};
+  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kGreedy, PassKind::kLogits};
   MachineCeilings machine;
   // Per context: prefix, then rounds. Then the prefill.
   const double parts = static_cast<double>(options.contexts.size()) * (options.rounds + 1.0) +

@@ -44,12 +44,12 @@ struct Bench {
     }
   }
 
-  double Pass(size_t m, bool logits) {
+  double Pass(size_t m, bool decided) {
     return Microseconds([&] {
-      Forward(
-          model,
-          {.tokens = std::span(text).first(m), .logit_rows = std::span(rows).first(logits ? m : 0)},
-          cache, ws);
+      Forward(model,
+              {.tokens = std::span(text).first(m),
+               .greedy_rows = std::span(rows).first(decided ? m : 0)},
+              cache, ws);
       cache.DropPending(0);
     });
   }
@@ -109,7 +109,7 @@ struct Bench {
   }
 
   void PrintPasses() {
-    std::printf("%-8s %4s %10s %10s %8s\n", "context", "m", "c(m) us", "no logits", "c(m)/c(1)");
+    std::printf("%-8s %4s %10s %10s %8s\n", "context", "m", "c(m) us", "hidden", "c(m)/c(1)");
     for (const int32_t context : kContexts) {
       Fill(context);
       double one = 0;

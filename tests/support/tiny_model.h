@@ -113,6 +113,7 @@ inline Model MakeTinyModel(const ModelConfig& config = TinyConfig(), uint64_t se
     if (config.qk_norm) w.k_norm = make.Gain(config.head_dim);
   }
   model.rope = MakeRopeTable(config);
+  model.screen = MakeVocabScreen(model.OutputEmbedding());
   return model;
 }
 
