@@ -94,8 +94,7 @@ uint64_t HashMatrix(const TernaryMatrix& matrix, uint64_t hash) {
   hash = HashBytes(std::as_bytes(std::span(&matrix.scale, 1)), hash);
   if (matrix.group_scales.size() > 0)
     hash = HashBytes(std::as_bytes(matrix.group_scales.span()), hash);
-  return HashBytes(
-      std::as_bytes(matrix.data.span().first(PackedTernaryBytes(matrix.rows, matrix.cols))), hash);
+  return HashBytes(std::as_bytes(CanonicalTernary(matrix.View()).span()), hash);
 }
 
 }  // namespace

@@ -173,6 +173,21 @@ void UnpackTernary(const TernaryView& packed, MatView<int8_t> out) {
   });
 }
 
+AlignedBuffer<uint8_t> CanonicalTernary(const TernaryView& packed) {
+  constexpr size_t kTileRows = 16, kTileBytes = 4 * kTileRows;
+  constexpr size_t kTilesPerLine = kTernaryRowGroup / kTileRows;
+  const size_t blocks = Blocks(packed.cols), tile_rows = (packed.rows + kTileRows - 1) / kTileRows;
+  AlignedBuffer<uint8_t> tiles(tile_rows * blocks * kTileBytes);
+  for (size_t t = 0; t < tile_rows; ++t) {
+    const uint8_t* line = packed.data + t / kTilesPerLine * blocks * kLineBytes;
+    for (size_t b = 0; b < blocks; ++b, line += kLineBytes) {
+      std::memcpy(tiles.data() + (t * blocks + b) * kTileBytes,
+                  line + t % kTilesPerLine * kTileBytes, kTileBytes);
+    }
+  }
+  return tiles;
+}
+
 bool PackFromHuggingFace(const uint8_t* src, size_t rows, size_t cols, float scale,
                          TernaryMatrix* out, size_t* bad_index) {
   TERN_CHECK(rows % 4 == 0) << "hugging face packing needs rows in fours, got " << rows;

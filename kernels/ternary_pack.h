@@ -74,6 +74,11 @@ TernaryMatrix PackTernaryGroups(MatView<const int8_t> weights, MatView<const flo
 // The reverse: out [rows, cols].
 void UnpackTernary(const TernaryView& packed, MatView<int8_t> out);
 
+// The packed codes in an order that stays when the layout above changes, for fingerprints: tiles of
+// 16 rows x 16 columns, 64 bytes each, a row of tiles after the other. Padded as is the matrix, but
+// rows to 16.
+AlignedBuffer<uint8_t> CanonicalTernary(const TernaryView& packed);
+
 // Repacks the Hugging Face layout of facts 1.7: uint8 [rows / 4, cols], byte (r, c) = codes of rows
 // r, r + rows/4, r + rows/2, r + 3*rows/4, low bits first. REQUIRES rows % 4 == 0. Returns false
 // where a byte holds the invalid code 3 (*bad_index = its index), true otherwise.

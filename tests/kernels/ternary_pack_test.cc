@@ -36,6 +36,24 @@ TEST(PackTernary, FollowsThePictureAndComesBack) {
   }
 }
 
+// 40 rows are three rows of tiles, the last one half padding; weight (r, c) is two bits of byte
+// 4 * (r % 16) + c % 4 of its tile.
+TEST(CanonicalTernary, IsRowsOfTilesOfSixteen) {
+  constexpr size_t kRows = 40, kCols = 50, kBlocks = 4;
+  RandomData random(6);
+  const AlignedBuffer<int8_t> weights = random.Ternaries(kRows * kCols);
+  const AlignedBuffer<uint8_t> tiles =
+      CanonicalTernary(PackTernary(weights.View(kRows, kCols), 1.0f).View());
+  ASSERT_EQ(tiles.size(), 3 * kBlocks * 64);
+  for (size_t r = 0; r < 48; ++r) {
+    for (size_t c = 0; c < 64; ++c) {
+      const uint8_t byte = tiles[(r / 16 * kBlocks + c / 16) * 64 + 4 * (r % 16) + c % 4];
+      const int expected = r < kRows && c < kCols ? weights[r * kCols + c] : 0;
+      ASSERT_EQ((byte >> (2 * (c % 16 / 4)) & 3) - 1, expected) << r << ", " << c;
+    }
+  }
+}
+
 TEST(PackTernary, ReadsRowsThroughTheStride) {
   RandomData random(5);
   const AlignedBuffer<int8_t> weights = random.Ternaries(20 * 40);
