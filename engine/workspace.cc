@@ -21,8 +21,7 @@ struct Sizes {
         codes(n * PadK(std::max({d, f, q}))),
         tail(n * (n + 1) / 2),
         scratch(AttentionScratchFloats(static_cast<size_t>(ThreadCount()),
-                                       static_cast<size_t>(config.num_attention_heads),
-                                       static_cast<size_t>(config.num_key_value_heads),
+                                       static_cast<size_t>(config.head_dim),
                                        static_cast<size_t>(max_context) + n)) {}
   size_t n, m, d, f, q, kv, vocab, codes, tail, scratch;
 };

@@ -44,7 +44,7 @@ struct AttentionRow {
 
 // Floats of scratch that Attention needs, for `threads` threads and rows whose slots are all below
 // max_slots.
-size_t AttentionScratchFloats(size_t threads, size_t heads, size_t kv_heads, size_t max_slots);
+size_t AttentionScratchFloats(size_t threads, size_t head_dim, size_t max_slots);
 
 // out[i] = concatenated heads of softmax(q_i k^T / sqrt(head_dim)) v. q, out [n, heads * head_dim];
 // query head j reads KV head j / (heads / kv_heads). head_dim is even. Scores, softmax and sums in

@@ -136,7 +136,7 @@ void BenchAttention(size_t m, size_t length, size_t heads, size_t kv_heads, size
   const AlignedBuffer<float> q = AlignedBuffer<float>::Zeroed(m * width);
   AlignedBuffer<float> out(m * width);
   AlignedBuffer<float> scratch(
-      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), heads, kv_heads, length));
+      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), head_dim, length));
   const double seconds = BestSeconds(
       [&] { Attention(q.View(m, width), kv, rows, heads, scratch.span(), out.View(m, width)); });
   Print("attention", m, length, width, 2.0 * static_cast<double>(m * length * width), seconds);

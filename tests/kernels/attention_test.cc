@@ -39,7 +39,7 @@ struct Case {
   AlignedBuffer<float> Run(std::span<const AttentionRow> which, MatView<const float> queries) {
     AlignedBuffer<float> out(which.size() * Width());
     AlignedBuffer<float> scratch(
-        AttentionScratchFloats(static_cast<size_t>(ThreadCount()), heads, kv.kv_heads, 256));
+        AttentionScratchFloats(static_cast<size_t>(ThreadCount()), kv.head_dim, 256));
     Attention(queries, kv, which, heads, scratch.span(), out.View(which.size(), Width()));
     return out;
   }
