@@ -11,6 +11,8 @@
 #include "engine/synthetic_weights.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
+#include "tools/bench_against.h"
+#include "tools/bench_gemm.h"
 #include "tools/bench_passes.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
@@ -25,6 +27,8 @@ struct BenchOptions {
   std::string synthetic;
   SyntheticOptions weights;
   PassBenchOptions passes;
+  GemmShape gemm;
+  std::string against;
 };
 
 Model GetModel(const BenchOptions& options, const CommonOptions& common) {
@@ -89,7 +93,91 @@ void PrintText(const PassBenchReport& report, double load_seconds) {
               HashName(report.logits_hash).c_str());
 }
 
+void RunGemm(const BenchOptions& options, const CommonOptions& common) {
+  const GemmShape& s = options.gemm;
+  const GemmReport report = BenchGemm(s, options.passes.rounds);
+  const double products = static_cast<double>(s.m) * static_cast<double>(s.k * s.n);
+  const char* const dense = report.dense_is_bf16 ? "bf16" : "fp32";
+  if (common.json) {
+    std::cout << Json{{"m", s.m},
+                      {"k", s.k},
+                      {"n", s.n},
+                      {"threads", ThreadCount()},
+                      {"target", CurrentTarget()},
+                      {"ternary_ms", 1e3 * report.ternary_seconds},
+                      {"ternary_gmac_per_s", 1e-9 * products / report.ternary_seconds},
+                      {"int8_gmac_per_s", 1e-9 * report.int8_products},
+                      {"onednn_type", dense},
+                      {"onednn_ms", 1e3 * report.dense_seconds},
+                      {"onednn_gmac_per_s", 1e-9 * products / report.dense_seconds}}
+                     .dump(2)
+              << std::endl;
+    return;
+  }
+  std::printf("%zu x %zu x %zu, %d threads, %s\n", s.m, s.k, s.n, ThreadCount(),
+              CurrentTarget().c_str());
+  std::printf("ternary      %9.3f ms, %5.0f G products/s, %.0f%% of the int8 peak\n",
+              1e3 * report.ternary_seconds, 1e-9 * products / report.ternary_seconds,
+              100.0 * products / report.ternary_seconds / report.int8_products);
+  std::printf("oneDNN %s  %9.3f ms, %5.0f G products/s\n", dense, 1e3 * report.dense_seconds,
+              1e-9 * products / report.dense_seconds);
+}
+
+std::string Joined(const std::vector<int32_t>& values) {
+  std::string text;
+  for (const int32_t value : values) text += (text.empty() ? "" : ",") + std::to_string(value);
+  return text;
+}
+
+// The options that both binaries run with.
+std::vector<std::string> SharedArguments(const BenchOptions& options, const CommonOptions& common) {
+  const PassBenchOptions& passes = options.passes;
+  std::vector<std::string> arguments = {"--rows",    Joined(passes.rows),
+                                        "--context", Joined(passes.contexts),
+                                        "--prefill", std::to_string(passes.prefill),
+                                        "--threads", std::to_string(ThreadCount()),
+                                        "--seed",    std::to_string(common.seed)};
+  const auto add = [&arguments](const char* name, const std::string& value) {
+    if (!value.empty()) arguments.insert(arguments.end(), {name, value});
+  };
+  if (options.synthetic.empty()) {
+    add("--model", ResolveModel(common.model));
+  } else {
+    add("--synthetic", options.synthetic);
+    add("--zero-gates", std::to_string(options.weights.zero_gates));
+  }
+  add("--max-isa", common.max_isa);
+  return arguments;
+}
+
+void RunAgainst(const BenchOptions& options, const CommonOptions& common) {
+  std::vector<Comparison> all;
+  {
+    Progress progress("bench", "%", 100.0);
+    all = BenchAgainst(options.against, SharedArguments(options, common), options.passes.rounds,
+                       [&progress](double share) { progress.Update(100.0 * share); });
+  }
+  Json json = Json::array();
+  if (!common.json) std::printf("%-32s %10s %10s %8s\n", "", "this, ms", "other, ms", "ratio");
+  for (const Comparison& c : all) {
+    json.push_back(
+        {{"what", c.what}, {"ms", c.here_ms}, {"other_ms", c.there_ms}, {"ratio", c.ratio}});
+    if (!common.json) {
+      std::printf("%-32s %10.3f %10.3f %8.3f\n", c.what.c_str(), c.here_ms, c.there_ms, c.ratio);
+    }
+  }
+  if (common.json)
+    std::cout << Json{{"against", options.against}, {"comparisons", json}}.dump(2) << std::endl;
+}
+
 void RunBench(const BenchOptions& options, const CommonOptions& common) {
+  const GemmShape& gemm = options.gemm;
+  const bool any = gemm.m + gemm.k + gemm.n > 0, all = gemm.m > 0 && gemm.k > 0 && gemm.n > 0;
+  if (any && !all) throw CLI::ValidationError("--m, --k, --n", "go together, each 1 or more");
+  if (any && !options.against.empty())
+    throw CLI::ValidationError("--against", "does not go with --m, --k and --n");
+  if (all) return RunGemm(options, common);
+  if (!options.against.empty()) return RunAgainst(options, common);
   const auto start = std::chrono::steady_clock::now();
   const Model model = GetModel(options, common);
   const double load_seconds =
@@ -130,6 +218,12 @@ void AddBench(CLI::App& app, const CommonOptions& common) {
   command->add_option("--rounds", options->passes.rounds, "Times that everything is measured")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_option("--m", options->gemm.m,
+                      "Rows of one product to time beside oneDNN's, instead of a model");
+  command->add_option("--k", options->gemm.k, "Inputs of that product");
+  command->add_option("--n", options->gemm.n, "Outputs of that product");
+  command->add_option("--against", options->against,
+                      "Another tern binary to run in turns with this one, --rounds times");
   command->callback([options, &common] { RunBench(*options, common); });
 }
 

@@ -270,9 +270,8 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
   report.read_bytes = machine.read_bytes();
   report.int8_products = machine.int8_products();
   report.bf16_products = machine.bf16_products();
+  machine.Release();
   report.memory = CurrentMemory();
-  report.memory.resident_mb -= 256.0;
-  report.memory.anonymous_mb -= 256.0;
   return report;
 }
 

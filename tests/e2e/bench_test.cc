@@ -1,0 +1,94 @@
+// `tern bench` as a user runs it. What it measures is the machine's; here only that it measures.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/run_program.h"
+
+namespace tern {
+namespace {
+
+using nlohmann::json;
+
+ProgramResult Bench(std::vector<std::string> arguments, const char* threads = "1") {
+  arguments.insert(arguments.begin(),
+                   {TERN_PROGRAM, "bench", "--threads", threads, "--rounds", "1"});
+  return RunProgram(arguments);
+}
+
+json BenchJson(std::vector<std::string> arguments, const char* threads = "1") {
+  arguments.push_back("--json");
+  const ProgramResult result = Bench(std::move(arguments), threads);
+  EXPECT_EQ(result.status, 0) << result.err;
+  return json::parse(result.out);
+}
+
+const std::vector<std::string> kTiny = {"--synthetic", "tiny", "--rows",    "1,3",
+                                        "--context",   "0,70", "--prefill", "90"};
+
+TEST(Bench, MeasuresEveryPass) {
+  const json result = BenchJson(kTiny);
+  for (const char* key : {"read_gb_per_s", "int8_gmac_per_s", "bf16_gmac_per_s"})
+    EXPECT_GT(result["machine"][key].get<double>(), 0.0) << key;
+  EXPECT_EQ(result["machine"]["threads"], 1);
+  ASSERT_EQ(result["passes"].size(), 12u);  // 2 contexts, 2 numbers of rows, 3 kinds
+  for (const json& pass : result["passes"]) {
+    EXPECT_GT(pass["ms"].get<double>(), 0.0);
+    EXPECT_NEAR(pass["tokens_per_second"].get<double>() * pass["ms"].get<double>(),
+                1e3 * pass["rows"].get<double>(), 1e-6);
+    EXPECT_GT(pass["gb_per_s"].get<double>(), 0.0);
+    EXPECT_GT(pass["share_of_limit"].get<double>(), 0.0);
+  }
+  EXPECT_EQ(result["prefill"]["tokens"], 90);
+  EXPECT_GT(result["prefill"]["tokens_per_second"].get<double>(), 0.0);
+  const double anonymous = result["memory"]["anonymous_mb"];
+  EXPECT_GT(anonymous, 0.0);
+  EXPECT_LT(anonymous, 128.0);  // not what the ceilings are measured with
+}
+
+// The hash is of the model's own logits: neither rounds nor threads nor context change it.
+TEST(Bench, LogitsHashIsTheModels) {
+  const std::string hash = BenchJson(kTiny)["logits_hash"];
+  EXPECT_EQ(
+      BenchJson({"--synthetic", "tiny", "--rows", "8", "--prefill", "0"}, "2").at("logits_hash"),
+      BenchJson({"--synthetic", "tiny", "--rows", "9", "--prefill", "0"}).at("logits_hash"));
+  std::vector<std::string> other = kTiny;
+  other.insert(other.end(), {"--seed", "1"});
+  EXPECT_NE(BenchJson(other)["logits_hash"], hash);
+}
+
+TEST(Bench, ProductBesideOneDnn) {
+  const json result = BenchJson({"--m", "3", "--k", "70", "--n", "50"});
+  EXPECT_GT(result["ternary_ms"].get<double>(), 0.0);
+  EXPECT_GT(result["onednn_ms"].get<double>(), 0.0);
+}
+
+TEST(Bench, AgainstAnotherBinary) {
+  std::vector<std::string> arguments = kTiny;
+  arguments.insert(arguments.end(), {"--against", TERN_PROGRAM});
+  const json result = BenchJson(arguments);
+  ASSERT_EQ(result["comparisons"].size(), 13u);
+  for (const json& comparison : result["comparisons"])
+    EXPECT_GT(comparison["ratio"].get<double>(), 0.0);
+}
+
+TEST(Bench, SaysWhatItCannotMeasure) {
+  const auto expect = [](std::vector<std::string> arguments, int status, const char* words) {
+    const ProgramResult result = Bench(std::move(arguments));
+    EXPECT_EQ(result.status, status);
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
+  };
+  expect({"--synthetic", "huge"}, 1, "expected one of bitnet-2b-4t");
+  expect({"--synthetic", "tiny", "--context", "600"}, 1, "the model has 512");
+  expect({"--synthetic", "tiny", "--rows", "0"}, 1, "rows of 1 or more");
+  expect({"--m", "3"}, 2, "go together");
+  expect({"--m", "3", "--k", "200000", "--n", "5"}, 1, "--k up to");
+  expect({"--synthetic", "tiny", "--against", "/nowhere/tern"}, 1, "no such program");
+  expect({"--synthetic", "tiny", "--against", "/bin/false"}, 1, "failed");
+}
+
+}  // namespace
+}  // namespace tern
