@@ -9,7 +9,6 @@
 #include <fstream>
 #include <set>
 #include <string>
-#include <utility>
 
 #include "kernels/check.h"
 
@@ -39,14 +38,15 @@ int AvailableCores() {
   cpu_set_t mask;
   CPU_ZERO(&mask);
   if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return 1;
-  std::set<std::pair<int, int>> cores;  // (package, core): SMT siblings fall together
+  // By the list of their SMT siblings: numbers of packages and cores are unique only within a
+  // cluster on arm64.
+  std::set<std::string> cores;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &mask)) continue;
-    const std::string base = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    int package = 0, core = cpu;
-    std::ifstream(base + "physical_package_id") >> package;
-    if (std::ifstream file(base + "core_id"); !(file >> core)) core = cpu;
-    cores.insert({package, core});
+    const std::string number = std::to_string(cpu);
+    std::ifstream file("/sys/devices/system/cpu/cpu" + number + "/topology/thread_siblings_list");
+    std::string siblings;
+    cores.insert(file >> siblings ? siblings : number);
   }
   return std::clamp(static_cast<int>(cores.size()), 1, CgroupQuota());
 }

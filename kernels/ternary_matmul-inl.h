@@ -45,8 +45,9 @@ HWY_INLINE DotVec Field(DotVec line) {
 // rate.
 inline constexpr size_t kMaxTileRows = 8;
 inline constexpr size_t kTileStrips = 2;
-// Tiles of one row need no more strips: they keep four sums of each.
-inline constexpr size_t kMaxWideRows = 0;
+// With VNNI, tiles of one row need no more strips: they keep four sums of each. NEON's strips are a
+// quarter as long: twice as many make half the passes over a group.
+inline constexpr size_t kMaxWideRows = TERN_NEON_DOT ? 4 : 0;
 
 #if !TERN_NEON_DOT
 // One row: unpacking costs as much as the products, so the fields stay where they are in the byte,
