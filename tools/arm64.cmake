@@ -21,6 +21,6 @@ set(ENV{PKG_CONFIG_SYSROOT_DIR} "${sysroot}")
 string(APPEND CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,-rpath-link,${sysroot}/usr/lib/aarch64-linux-gnu")
 set(CMAKE_SKIP_RPATH ON)  # qemu finds libraries in the sysroot, an arm64 machine its own
 
-# TERN_ARM64_CPU: what qemu pretends to be. "max" has the dot product; cortex-a72 (Raspberry Pi 4) does not.
-set(TERN_ARM64_CPU max CACHE STRING "CPU that the tests are run on: see `qemu-aarch64 -cpu help`")
+# A Raspberry Pi 5's, which has the dot product; a 4's, cortex-a72, has not.
+set(TERN_ARM64_CPU cortex-a76 CACHE STRING "CPU that qemu pretends to be: see `qemu-aarch64 -cpu help`")
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -cpu ${TERN_ARM64_CPU} -L "${sysroot}")
