@@ -116,4 +116,11 @@ std::string ReadFile(const std::string& path) {
   }
 }
 
+std::string ReadFileIfThere(const std::string& path) {
+  if (!std::filesystem::exists(path)) return "";
+  std::string content = ReadFile(path);
+  if (content.empty()) throw BadFile({path, "content", "text", "nothing", "fetch it again"});
+  return content;
+}
+
 }  // namespace tern

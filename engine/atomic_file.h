@@ -37,6 +37,8 @@ class AtomicFile {
 void WriteFileAtomically(const std::string& path, std::string_view content);
 // The whole file, or all that a pipe brings, as a string; throws kNotFound or kInternal.
 std::string ReadFile(const std::string& path);
+// "" where there is no such file; throws kBadFile where there is one that is empty.
+std::string ReadFileIfThere(const std::string& path);
 
 }  // namespace tern
 

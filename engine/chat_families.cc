@@ -1,42 +1,16 @@
 #include "engine/chat_families.h"
 
 #include <algorithm>
-#include <cctype>
+#include <cstdio>
+#include <ctime>
 #include <initializer_list>
+
+#include "engine/chat_renderers.h"
 
 namespace tern {
 namespace {
 
-using Messages = std::span<const ChatMessage>;
-using Parts = std::vector<PromptPart>;
-
-// A template's own words and a message's, in order.
-class Prompt {
- public:
-  Prompt& Own(std::string text) { return Add(std::move(text), true); }
-  Prompt& Said(std::string text) { return Add(std::move(text), false); }
-  Parts Take() { return std::move(parts_); }
-
- private:
-  Prompt& Add(std::string text, bool from_template) {
-    if (!text.empty()) parts_.push_back({std::move(text), from_template});
-    return *this;
-  }
-  Parts parts_;
-};
-
-// As Jinja's trim and Python's strip have it, of ASCII.
-constexpr std::string_view kSpace = " \t\n\v\f\r\x1c\x1d\x1e\x1f";
-
-std::string Strip(std::string_view text, std::string_view characters = kSpace) {
-  const size_t begin = text.find_first_not_of(characters);
-  if (begin == std::string_view::npos) return "";
-  return std::string(text.substr(begin, text.find_last_not_of(characters) - begin + 1));
-}
-
-std::string StripFront(std::string_view text, char character) {
-  return std::string(text.substr(std::min(text.find_first_not_of(character), text.size())));
-}
+using namespace chat;  // NOLINT(google-build-using-namespace): the families' renderers
 
 bool HasAll(std::string_view text, std::initializer_list<const char*> words) {
   return std::all_of(words.begin(), words.end(),
@@ -56,7 +30,8 @@ bool OnlyTags(std::string_view source) {
                         : rest.starts_with("{#") ? "#}"
                                                  : nullptr;
     if (close == nullptr) {
-      if (kSpace.find(rest.front()) == std::string_view::npos) return false;
+      if (std::string_view(" \t\n\v\f\r").find(rest.front()) == std::string_view::npos)
+        return false;
       ++at;
       continue;
     }
@@ -65,113 +40,6 @@ bool OnlyTags(std::string_view source) {
     at += end + 2;
   }
   return true;
-}
-
-Parts Contents(Messages messages) {
-  Prompt prompt;
-  for (const ChatMessage& message : messages) prompt.Said(message.content);
-  return prompt.Take();
-}
-
-// A story: what the user writes opens or continues it, the assistant's part goes on from there.
-// Instructions have no place in it.
-Parts Story(Messages messages) {
-  Prompt prompt;
-  const ChatMessage* previous = nullptr;
-  for (const ChatMessage& message : messages) {
-    if (message.role != "user" && message.role != "assistant") continue;
-    if (previous != nullptr && previous->role == "assistant") prompt.Own("\n");
-    prompt.Said(message.content);
-    previous = &message;
-  }
-  return prompt.Take();
-}
-
-Parts Bitnet2b(Messages messages) {
-  Prompt prompt;
-  for (const ChatMessage& message : messages) {
-    std::string role = message.role;
-    role[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(role[0])));
-    prompt.Own(role + ": ").Said(Strip(message.content)).Own("<|eot_id|>");
-  }
-  return prompt.Own("Assistant: ").Take();
-}
-
-Parts Llama3(Messages messages) {
-  Prompt prompt;
-  for (const ChatMessage& message : messages) {
-    prompt.Own("<|start_header_id|>" + message.role + "<|end_header_id|>\n\n");
-    prompt.Said(Strip(message.content)).Own("<|eot_id|>");
-  }
-  return prompt.Own("<|start_header_id|>assistant<|end_header_id|>\n\n").Take();
-}
-
-Parts Falcon3(Messages messages, const std::string& eos) {
-  Prompt prompt;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
-    prompt.Own("<|" + role + "|>\n").Said(content);
-    if (role == "assistant") prompt.Own(eos);
-    if (role != "assistant" || i + 1 < messages.size()) prompt.Own("\n");
-  }
-  return prompt.Own("<|assistant|>\n").Take();
-}
-
-Parts Zephyr(Messages messages, const std::string& eos) {
-  Prompt prompt;
-  for (const auto& [role, content] : messages) {
-    prompt.Own("<|" + role + "|>\n").Said(content).Own(eos + "\n");
-  }
-  return prompt.Own("<|assistant|>\n").Take();
-}
-
-// `system` speaks first where the chat has no system message.
-Parts ChatMl(Messages messages, const std::string& system) {
-  Prompt prompt;
-  if (!system.empty() && (messages.empty() || messages[0].role != "system")) {
-    prompt.Own("<|im_start|>system\n" + system + "<|im_end|>\n");
-  }
-  for (const auto& [role, content] : messages) {
-    prompt.Own("<|im_start|>" + role + "\n").Said(content).Own("<|im_end|>\n");
-  }
-  return prompt.Own("<|im_start|>assistant\n").Take();
-}
-
-// Answers' thoughts are left out, but those of answers behind the last question are kept, and the
-// very last answer has a place for them even where there are none.
-Parts Qwen3(Messages messages, const std::string& answer) {
-  constexpr std::string_view kOpen = "<think>", kClose = "</think>";
-  size_t last_question = messages.size();
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const std::string& said = messages[i].content;
-    const bool from_tool =
-        said.starts_with("<tool_response>") && said.ends_with("</tool_response>");
-    if (messages[i].role == "user" && !from_tool) last_question = i;
-  }
-  Prompt prompt;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
-    prompt.Own("<|im_start|>" + role + "\n");
-    if (role != "assistant") {
-      prompt.Said(content).Own("<|im_end|>\n");
-      continue;
-    }
-    std::string said = content, thought;
-    if (const size_t close = content.rfind(kClose); close != std::string::npos) {
-      said = StripFront(std::string_view(content).substr(close + kClose.size()), '\n');
-      const std::string_view before = std::string_view(content).substr(0, content.find(kClose));
-      const size_t open = before.rfind(kOpen);
-      thought =
-          Strip(open == std::string_view::npos ? before : before.substr(open + kOpen.size()), "\n");
-    }
-    const bool last = i + 1 == messages.size();
-    if (i > last_question && (last || !thought.empty())) {
-      prompt.Own("<think>\n").Said(thought).Own("\n</think>\n\n");
-      said = StripFront(said, '\n');
-    }
-    prompt.Said(said).Own("<|im_end|>\n");
-  }
-  return prompt.Own(answer).Take();
 }
 
 bool IsNewline(std::string_view source, size_t at) {
@@ -211,9 +79,41 @@ std::optional<ChatFamily> RecogniseChatMl(std::string_view source) {
   return ChatFamily{"chatml", [system](Messages chat) { return ChatMl(chat, system); }};
 }
 
+// The day that a template of Llama 3.1 and later names: today, or the one it spells out.
+std::optional<std::string> DateOf(std::string_view source) {
+  if (HasAny(source, {"strftime_now(\"%d %b %Y\")"})) {
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    char text[32];
+    localtime_r(&now, &local);
+    constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    std::snprintf(text, sizeof(text), "%02d %s %d", local.tm_mday,
+                  kMonths[static_cast<size_t>(local.tm_mon)], 1900 + local.tm_year);
+    return text;
+  }
+  constexpr std::string_view kDate = "date_string = \"";
+  const size_t at = source.find(kDate);
+  if (at == std::string_view::npos) return {};
+  const std::string_view text = source.substr(at + kDate.size());
+  return std::string(text.substr(0, text.find_first_of("\"{}\\")));
+}
+
+std::optional<ChatFamily> RecogniseLlama3(std::string_view source) {
+  if (HasAll(source, {"Cutting Knowledge Date: December 2023\\n", "Today Date: ", "date_string"})) {
+    if (!DateOf(source)) return {};
+    return ChatFamily{"llama-3.1", [text = std::string(source)](Messages chat) {
+                        return Llama31(chat, *DateOf(text));
+                      }};
+  }
+  if (HasAny(source, {"date_string", "strftime", "tools", "raise_exception"})) return {};
+  return ChatFamily{"llama-3", Llama3};
+}
+
 }  // namespace
 
-std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const std::string& eos) {
+std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const std::string& bos,
+                                                const std::string& eos) {
   if (source ==
       "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}") {
     return ChatFamily{"plain", Contents};
@@ -231,8 +131,15 @@ std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const s
     return ChatFamily{"bitnet-2b-4t", Bitnet2b};
   }
   if (HasAll(source, {"<|start_header_id|>", "<|end_header_id|>\\n\\n", "| trim", "<|eot_id|>"})) {
-    if (HasAny(source, {"date_string", "strftime", "tools", "raise_exception"})) return {};
-    return ChatFamily{"llama-3", Llama3};
+    return RecogniseLlama3(source);
+  }
+  if (HasAll(source, {"[INST] ", " [/INST]", "<<SYS>>\\n", "\\n<</SYS>>\\n\\n", ".strip()"})) {
+    return ChatFamily{"llama-2", [bos, eos](Messages chat) { return Llama2(chat, bos, eos); }};
+  }
+  if (HasAll(source, {"<start_of_turn>", "<end_of_turn>\\n", "| trim", "'model'"})) {
+    // Later ones take images, or put instructions into the first question.
+    if (!HasAll(source, {"System role not supported"})) return {};
+    return ChatFamily{"gemma", Gemma};
   }
   if (HasAll(source, {"'<|user|>\\n' + message['content'] + '\\n'", "<|assistant|>\\n' }}",
                       "not loop.last", "+ eos_token"})) {
@@ -251,7 +158,8 @@ std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const s
 }
 
 std::string ChatFamilyNames() {
-  return "bitnet-2b-4t, llama-3, falcon3, chatml, qwen3, zephyr, plain and story";
+  return "bitnet-2b-4t, llama-2, llama-3, llama-3.1, gemma, falcon3, chatml, qwen3, zephyr, plain "
+         "and story";
 }
 
 }  // namespace tern

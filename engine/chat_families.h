@@ -25,10 +25,11 @@ struct ChatFamily {
   std::function<std::vector<PromptPart>(std::span<const ChatMessage>)> render;
 };
 
-// The family of a template's text (without white space around it). `eos_token` is what the template
-// means by that name. Nothing where the text is of no family, or of one with additions that this
-// version does not know.
+// The family of a template's text (without white space around it). `bos_token` and `eos_token` are
+// what the template means by these names. Nothing where the text is of no family, or of one with
+// additions that this version does not know.
 std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source,
+                                                const std::string& bos_token,
                                                 const std::string& eos_token);
 
 // Names of all families, for messages.

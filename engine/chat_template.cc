@@ -7,6 +7,7 @@
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/gguf.h"
+#include "engine/json_text.h"
 
 namespace tern {
 namespace {
@@ -25,7 +26,10 @@ std::string TokenText(const json& config, const char* name) {
   const auto found = config.find(name);
   if (found == config.end()) return "";
   if (found->is_string()) return found->get<std::string>();
-  return found->is_object() ? found->value("content", std::string()) : "";
+  if (!found->is_object()) return "";
+  const auto content = found->find("content");
+  const bool there = content != found->end() && content->is_string();
+  return there ? content->get<std::string>() : "";
 }
 
 std::string TemplateText(const json& config, const std::string& path) {
@@ -44,9 +48,9 @@ std::string TemplateText(const json& config, const std::string& path) {
                  found->type_name(), ""});
 }
 
-json ReadTokenizerConfig(const std::string& path) {
-  if (!std::filesystem::exists(path)) return json::object();
-  json config = json::parse(ReadFile(path), nullptr, false);
+json ParseConfig(const std::string& path, const std::string& text) {
+  if (text.empty()) return json::object();
+  json config = ParseJson<json>(text);
   if (!config.is_object()) throw BadFile({path, "content", "a JSON object", "something else", ""});
   return config;
 }
@@ -68,16 +72,19 @@ ChatTemplate GgufChatTemplate(const GgufFile& file) {
 ChatTemplate::ChatTemplate(std::string source, std::string bos_token, const std::string& eos_token)
     : source_(Trimmed(source)),
       bos_token_(std::move(bos_token)),
-      family_(RecogniseChatTemplate(source_, eos_token)) {}
+      family_(RecogniseChatTemplate(source_, bos_token_, eos_token)) {}
 
 ChatTemplate ChatTemplate::Load(const std::string& dir) {
   if (IsGgufFile(dir)) return GgufChatTemplate(GgufFile(dir));
-  const std::string config_path = dir + "/tokenizer_config.json";
-  const std::string jinja_path = dir + "/chat_template.jinja";
-  const json config = ReadTokenizerConfig(config_path);
-  const std::string source = std::filesystem::exists(jinja_path)
-                                 ? ReadFile(jinja_path)
-                                 : TemplateText(config, config_path);
+  const auto content = [&](const char* name) { return ReadFileIfThere(dir + "/" + name); };
+  return FromFiles(dir, content("tokenizer_config.json"), content("chat_template.jinja"));
+}
+
+ChatTemplate ChatTemplate::FromFiles(const std::string& dir, const std::string& tokenizer_config,
+                                     const std::string& chat_template) {
+  const std::string path = dir + "/tokenizer_config.json";
+  const json config = ParseConfig(path, tokenizer_config);
+  const std::string source = chat_template.empty() ? TemplateText(config, path) : chat_template;
   return {source, TokenText(config, "bos_token"), TokenText(config, "eos_token")};
 }
 

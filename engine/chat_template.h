@@ -24,6 +24,9 @@ class ChatTemplate {
   // or a list in which "default" is taken), or the template of a GGUF file. A folder or file
   // without one has none. Throws kBadFile.
   static ChatTemplate Load(const std::string& dir);
+  // The same of the files' contents; empty for those that are not there.
+  static ChatTemplate FromFiles(const std::string& dir, const std::string& tokenizer_config,
+                                const std::string& chat_template);
 
   bool present() const { return !source_.empty(); }
   // Why Render throws; empty where it does not.

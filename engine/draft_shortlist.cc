@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/json_text.h"
 
 namespace tern {
 namespace {
@@ -39,7 +40,7 @@ std::vector<TokenId> ReadShortlist(const std::string& dir, int32_t vocab_size) {
   const std::string path = PathIn(dir);
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return {};
-  const Json json = Json::parse(ReadFile(path), nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseJson<Json>(ReadFile(path));
   const std::string expected = "distinct token ids below " + std::to_string(vocab_size);
   if (!json.is_object() || !json.contains("tokens") || !json["tokens"].is_array() ||
       json["tokens"].empty()) {

@@ -5,6 +5,20 @@
 
 namespace tern {
 
+namespace {
+
+std::string OneLine(std::string message) {
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+  }
+  return message;
+}
+
+}  // namespace
+
+Error::Error(Kind kind, const std::string& message)
+    : std::runtime_error(OneLine(message)), kind_(kind) {}
+
 Error BadFile(const FileProblem& problem) {
   std::string message = problem.path;
   if (!problem.what.empty()) message += ": " + problem.what;

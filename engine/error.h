@@ -20,7 +20,8 @@ class Error : public std::runtime_error {
     kOverloaded,       // try again later
     kInternal,         // a failure of the system (disk full, out of memory) or of tern
   };
-  Error(Kind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  // Messages quote files and requests: control characters become spaces, so that it stays a line.
+  Error(Kind kind, const std::string& message);
   Kind kind() const { return kind_; }
 
  private:

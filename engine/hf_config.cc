@@ -6,6 +6,7 @@
 #include "engine/error.h"
 #include "engine/hf_fields.h"
 #include "engine/hf_rope.h"
+#include "engine/json_text.h"
 
 namespace tern {
 namespace {
@@ -83,7 +84,7 @@ void ReadArchitecture(const HfFields& fields, const std::string& type, ModelConf
 
 HfConfig ReadHfConfig(const std::string& dir) {
   const std::string path = dir + "/config.json";
-  const auto json = nlohmann::json::parse(ReadFile(path), nullptr, /*allow_exceptions=*/false);
+  const auto json = ParseJson<nlohmann::json>(ReadFile(path));
   if (!json.is_object()) {
     throw BadFile({path, "content", "a JSON object", "something else", "fetch the file again"});
   }

@@ -13,6 +13,7 @@
 #include "engine/hash.h"
 #include "engine/heads_tensors.h"
 #include "engine/hf_fields.h"
+#include "engine/json_text.h"
 #include "engine/medusa_heads.h"
 #include "engine/safetensors_writer.h"
 
@@ -37,7 +38,7 @@ struct HeadsConfig {
 };
 
 HeadsConfig ReadConfig(const std::string& path) {
-  const Json json = Json::parse(ReadFile(path), nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseJson<Json>(ReadFile(path));
   if (!json.is_object()) {
     throw BadFile({path, "configuration of heads", "a JSON object",
                    json.is_discarded() ? "something else" : json.dump().substr(0, 40),

@@ -53,9 +53,9 @@ std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
   }
   // Llama 3's folders have a file of the same name in tiktoken's format, "IQ== 0" a line.
   if (has_model && !(has_json && BeginsLikeTiktoken(model))) {
-    return LoadSentencePiece(model, ReadAddedPieces(dir));
+    return LoadSentencePiece(model, AddedPieces(ReadTokenizerFiles(dir)));
   }
-  return LoadTokenizerJson(dir);
+  return MakeJsonTokenizer(ReadTokenizerFiles(dir));
 }
 
 }  // namespace tern

@@ -9,6 +9,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/json_text.h"
 #include "engine/piece_table.h"
 
 namespace tern {
@@ -31,14 +32,14 @@ Error CannotRun(const std::string& where, const std::string& what) {
                      "tokenizer.model or a GGUF file of the model where there is one");
 }
 
-json ReadObject(const std::string& path) {
-  json object = json::parse(ReadFile(path), nullptr, false);
+json ReadObject(const std::string& path, const std::string& text) {
+  json object = ParseJson<json>(text);
   if (!object.is_object()) throw Bad(path, "content", "a JSON object", object);
   return object;
 }
 
-json ReadObjectIfThere(const std::string& path) {
-  return std::filesystem::exists(path) ? ReadObject(path) : json::object();
+json ReadObjectIfAny(const std::string& path, const std::string& text) {
+  return text.empty() ? json::object() : ReadObject(path, text);
 }
 
 // Typed members of an object. A missing one is the default; of another type it is an error.
@@ -103,11 +104,11 @@ std::string EscapeRegex(const std::string& text) {
 // A reader of one tokenizer.json.
 class Reader {
  public:
-  explicit Reader(const std::string& dir)
-      : path_(dir + "/tokenizer.json"),
-        file_(ReadObject(path_)),
-        config_path_(dir + "/tokenizer_config.json"),
-        config_(ReadObjectIfThere(config_path_)) {}
+  explicit Reader(const TokenizerFiles& files)
+      : path_(files.dir + "/tokenizer.json"),
+        file_(ReadObject(path_, files.tokenizer_json)),
+        config_path_(files.dir + "/tokenizer_config.json"),
+        config_(ReadObjectIfAny(config_path_, files.tokenizer_config)) {}
 
   BpeVocabulary Read() {
     out_.where = path_;
@@ -325,14 +326,20 @@ AddedPiece ToPiece(const std::string& where, TokenId id, const json& value) {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> LoadTokenizerJson(const std::string& dir) {
-  return MakeBpeTokenizer(Reader(dir).Read());
+TokenizerFiles ReadTokenizerFiles(const std::string& dir) {
+  const auto content = [&](const char* name) { return ReadFileIfThere(dir + "/" + name); };
+  return {dir, content("tokenizer.json"), content("tokenizer_config.json"),
+          content("added_tokens.json")};
 }
 
-std::vector<AddedPiece> ReadAddedPieces(const std::string& dir) {
+std::unique_ptr<Tokenizer> MakeJsonTokenizer(const TokenizerFiles& files) {
+  return MakeBpeTokenizer(Reader(files).Read());
+}
+
+std::vector<AddedPiece> AddedPieces(const TokenizerFiles& files) {
   std::vector<AddedPiece> pieces;
-  const std::string config_path = dir + "/tokenizer_config.json";
-  const json config = ReadObjectIfThere(config_path);
+  const std::string config_path = files.dir + "/tokenizer_config.json";
+  const json config = ReadObjectIfAny(config_path, files.tokenizer_config);
   if (const auto decoder = config.find("added_tokens_decoder"); decoder != config.end()) {
     const std::string where = config_path + ": added_tokens_decoder";
     if (!decoder->is_object()) throw Bad(where, "content", "an object", *decoder);
@@ -341,9 +348,9 @@ std::vector<AddedPiece> ReadAddedPieces(const std::string& dir) {
     }
     return pieces;
   }
-  const std::string json_path = dir + "/tokenizer.json";
-  if (std::filesystem::exists(json_path)) {
-    const json file = ReadObject(json_path);
+  const std::string json_path = files.dir + "/tokenizer.json";
+  if (!files.tokenizer_json.empty()) {
+    const json file = ReadObject(json_path, files.tokenizer_json);
     const Fields top(file, json_path);
     if (top.Any("added_tokens").is_null()) return pieces;
     for (const json& item : top.List("added_tokens")) {
@@ -352,8 +359,9 @@ std::vector<AddedPiece> ReadAddedPieces(const std::string& dir) {
     }
     return pieces;
   }
-  const std::string added_path = dir + "/added_tokens.json";
-  for (const auto& [text, id] : ReadObjectIfThere(added_path).items()) {
+  const std::string added_path = files.dir + "/added_tokens.json";
+  const json added = ReadObjectIfAny(added_path, files.added_tokens);
+  for (const auto& [text, id] : added.items()) {
     pieces.push_back({{text, ToId(added_path, text, id)}, true});
   }
   return pieces;

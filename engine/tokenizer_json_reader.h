@@ -11,14 +11,21 @@
 
 namespace tern {
 
-// `dir`/tokenizer.json, with `dir`/tokenizer_config.json for the end token. Byte-level BPE, and BPE
-// over characters with byte fallback; whatever in the file changes ids and is not known here is
-// kUnsupported, named. Throws kNotFound, kBadFile.
-std::unique_ptr<Tokenizer> LoadTokenizerJson(const std::string& dir);
+// The contents of a folder's files; empty for those that are not there.
+struct TokenizerFiles {
+  std::string dir;                                             // begins the messages of errors
+  std::string tokenizer_json, tokenizer_config, added_tokens;  // each .json
+};
+TokenizerFiles ReadTokenizerFiles(const std::string& dir);
 
-// The tokens that `dir`'s JSON files add to a sentencepiece model's, of whichever file has them:
+// The tokenizer of tokenizer.json, with tokenizer_config.json for the end token. Byte-level BPE,
+// and BPE over characters with byte fallback; whatever in the file changes ids and is not known
+// here is kUnsupported, named. Throws kBadFile.
+std::unique_ptr<Tokenizer> MakeJsonTokenizer(const TokenizerFiles& files);
+
+// The tokens that JSON files add to a sentencepiece model's, of the first that has them:
 // tokenizer_config.json, tokenizer.json, added_tokens.json. Throws kBadFile.
-std::vector<AddedPiece> ReadAddedPieces(const std::string& dir);
+std::vector<AddedPiece> AddedPieces(const TokenizerFiles& files);
 
 }  // namespace tern
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/error.h"
+#include "engine/json_text.h"
 #include "server/json_fields.h"
 #include "server/prompt_fields.h"
 
@@ -205,6 +206,11 @@ void CheckLimits(const GenerationOptions& generation) {
 }
 
 Json ParseBody(std::string_view body) {
+  if (JsonNestsTooDeep(body)) {
+    throw RequestError(
+        400, "invalid_json",
+        "the body nests deeper than " + std::to_string(kMostJsonNesting) + " values");
+  }
   Json json;
   try {
     json = Json::parse(body);

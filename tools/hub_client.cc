@@ -17,6 +17,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/json_text.h"
 #include "engine/mapped_file.h"
 
 namespace tern {
@@ -150,7 +151,7 @@ HubListing ReadListing(const std::string& url, const std::string& text) {
   const auto bad = [&](const char* what) {
     return BadFile({url, what, "a model's listing", "something else", "check HF_ENDPOINT"});
   };
-  const json listing = json::parse(text, nullptr, false);
+  const json listing = ParseJson<json>(text);
   if (!listing.is_object()) throw bad("answer");
   HubListing result;
   try {

@@ -6,6 +6,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/json_text.h"
 #include "engine/utf8.h"
 
 namespace tern {
@@ -48,7 +49,7 @@ class Reader {
   }
 
   void ReadObject(std::string_view line, Prompt* prompt) const {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const Json json = ParseJson<Json>(line);
     if (!json.is_object()) {
       throw Broken(prompt->line, "a JSON object",
                    json.is_discarded() ? "text that is not JSON" : std::string(json.type_name()));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,6 +12,7 @@
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/error_text.h"
 #include "tests/support/shared_vectors.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -19,6 +21,7 @@ namespace tern {
 namespace {
 
 using nlohmann::json;
+using test::ErrorText;
 
 constexpr const char* kPlain =
     "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}";
@@ -54,6 +57,8 @@ TEST(ChatTemplateTest, FoundWhereTheFilesHaveIt) {
     return ChatTemplate::Load(path);
   };
   EXPECT_FALSE(with(nullptr).present());
+  dir.Write("tokenizer_config.json", json{{"bos_token", {{"content", 5}}}}.dump());
+  EXPECT_FALSE(ChatTemplate::Load(path).present());
   EXPECT_EQ(Text(with(kPlain), kChat), "Be kind.Once upon.Then");
   const json list = {{{"name", "tools"}, {"template", "x"}},
                      {{"name", "default"}, {"template", kPlain}}};
@@ -71,6 +76,9 @@ TEST(ChatTemplateTest, ReasonsWhyNot) {
   const ChatTemplate other("{%- if tools %}\n{{ x }}", "<s>");
   EXPECT_NE(other.Problem().find("\"{%- if tools %} {{ x }}\""), std::string::npos);
   EXPECT_THROW(other.Render(kChat), Error);
+  const std::vector<ChatMessage> two_lines = {{"us\ner", "Hi"}};
+  EXPECT_NE(ErrorText([&] { ChatTemplate(kPlain, "<s>").Render(two_lines); }).find("\"us er\""),
+            std::string::npos);
 }
 
 // Templates in the shapes of the families, and chats as jinja2 renders them (make_chat_cases.py).
@@ -86,6 +94,11 @@ TEST(ChatTemplateTest, RendersAsJinjaDoes) {
       for (const json& message : cases["chats"][i]) {
         messages.push_back({message["role"], message["content"]});
       }
+      if (entry["rendered"][i].is_null()) {
+        EXPECT_NE(ErrorText([&] { chat.Render(messages); }).find("take turns"), std::string::npos)
+            << entry["name"] << ", chat " << i;
+        continue;
+      }
       const std::string bos = chat.WritesBos() ? "<s>" : "";
       EXPECT_EQ(bos + Text(chat, messages), entry["rendered"][i])
           << entry["name"] << ", chat " << i;
@@ -95,6 +108,27 @@ TEST(ChatTemplateTest, RendersAsJinjaDoes) {
         EXPECT_FALSE(message_in_template) << entry["name"];
       }
     }
+  }
+}
+
+// Templates of Llama 3.2 and later ask for the day.
+TEST(ChatTemplateTest, NamesToday) {
+  const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/chat_cases.json"));
+  for (const json& entry : cases["templates"]) {
+    if (entry["family"] != "llama-3.1") continue;
+    std::string source = entry["source"];
+    constexpr std::string_view kDay = "\"26 Jul 2024\"";
+    source.replace(source.find(kDay), kDay.size(), "strftime_now(\"%d %b %Y\")");
+    const auto today = [] {
+      const std::time_t now = std::time(nullptr);
+      char text[32];
+      std::strftime(text, sizeof(text), "Today Date: %d %b %Y\n\n", std::localtime(&now));
+      return std::string(text);
+    };
+    const std::string before = today();
+    const std::string text = Text(ChatTemplate(source, "<s>"), {{"user", "Hi"}});
+    EXPECT_TRUE(text.find(before) != std::string::npos || text.find(today()) != std::string::npos)
+        << text;
   }
 }
 

@@ -119,6 +119,11 @@ TEST(TokenizerFilesTest, AddedToASentencePieceModel) {
   dir.Write("tokenizer_config.json", json{{"added_tokens_decoder", decoder}}.dump());
   dir.Write("tokenizer.json", "{}");
   check();
+  for (const char* name : {"tokenizer_config.json", "tokenizer.json"}) {
+    std::filesystem::remove(dir / name);
+  }
+  dir.Write("added_tokens.json", json{{"<|im_end|>", first}}.dump());
+  EXPECT_EQ(LoadTokenizer(dir.path())->vocab_size(), first + 1);
   decoder["2"]["content"] = "</t>";
   dir.Write("tokenizer_config.json", json{{"added_tokens_decoder", decoder}}.dump());
   EXPECT_NE(ErrorText([&] { LoadTokenizer(dir.path()); }).find("piece 2: expected \"</t>\""),
@@ -130,6 +135,15 @@ TEST(TokenizerFilesTest, AFolderOfLlama3sHasAnotherTokenizerModel) {
   dir.Write("tokenizer.model", "IQ== 0\nIg== 1\n");
   dir.Write("tokenizer.json", GoldenFile("llama3").dump());
   EXPECT_GT(LoadTokenizer(dir.path())->bos(), 0);
+}
+
+TEST(TokenizerFilesTest, NestedDeeperThanTheStackIsHigh) {
+  const TempDir dir;
+  dir.Write("tokenizer.json", R"({"model": )" + std::string(1'000'000, '['));
+  EXPECT_NE(ErrorText([&] { LoadTokenizer(dir.path()); }).find("a JSON object"), std::string::npos);
+  json file = GoldenFile("gpt2");
+  for (int i = 0; i < 250; ++i) file["normalizer"] = json::array({file["normalizer"]});
+  EXPECT_NE(ErrorText([&] { LoadFrom(file); }).find("normalizer"), std::string::npos);
 }
 
 TEST(TokenizerFilesTest, WhatIsNotKnownIsNamed) {
@@ -145,6 +159,9 @@ TEST(TokenizerFilesTest, WhatIsNotKnownIsNamed) {
   };
   EXPECT_EQ(with("/version", "1.0"), "");
   has(with("/model/type", "WordPiece"), "WordPiece");
+  // Its scores alone lack what tokenizer.model knows; the error says which file to fetch.
+  has(with("/model/type", "Unigram"), "\"Unigram\" is not known");
+  has(with("/model/type", "Unigram"), "use a sentencepiece tokenizer.model");
   has(with("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix");
   has(with("/normalizer", {{"type", "Lowercase"}}), "Lowercase");
   has(with("/pre_tokenizer", {{"type", "Whitespace"}}), "Whitespace");

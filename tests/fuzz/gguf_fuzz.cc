@@ -1,14 +1,18 @@
-// Any bytes as a GGUF file: read whole, as a file and as a model. Either works or throws Error.
+// Any bytes as a GGUF file: read whole, as a file, as a model and as a tokenizer. Either works or
+// throws Error.
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include "engine/error.h"
+#include "engine/chat_template.h"
 #include "engine/ggml_blocks.h"
 #include "engine/ggml_ternary.h"
 #include "engine/gguf.h"
+#include "engine/gguf_tokenizer.h"
 #include "engine/gguf_weights.h"
+#include "tests/fuzz/error_only.h"
 #include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/use_tokenizer.h"
 
 namespace tern {
 namespace {
@@ -30,15 +34,6 @@ void ReadTensor(const GgufTensor& tensor) {
     for (const I2sOrder order : {I2sOrder::k128x32, I2sOrder::k64x16}) {
       ReadTernaryRow(tensor, row, order, codes, scales);
     }
-  }
-}
-
-template <class Fn>
-void ErrorOnly(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    if (std::string(error.what()).find('\n') != std::string::npos) std::abort();  // not one line
   }
 }
 
@@ -84,6 +79,11 @@ void ReadModel(const std::string& path) {
   ErrorOnly([&] { (void)weights.LoadGain(Gain::kFinal, -1, d); });
 }
 
+void ReadText(const std::string& path) {
+  const ChatTemplate chat = ChatTemplate::Load(path);
+  UseTokenizer(*LoadGgufTokenizer(GgufFile(path)));
+}
+
 }  // namespace
 }  // namespace tern
 
@@ -91,5 +91,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const tern::MemoryFile input(data, size);
   tern::ErrorOnly([&] { tern::ReadFileParts(tern::GgufFile(input.path())); });
   tern::ErrorOnly([&] { tern::ReadModel(input.path()); });
+  tern::ErrorOnly([&] { tern::ReadText(input.path()); });
   return 0;
 }

@@ -1,8 +1,10 @@
-"""Writes the seeds of the GGUF, safetensors and .pt fuzz targets: small files that use every part of the formats.
+"""Writes the seeds and word lists of the fuzz targets: small files that use every part of the formats.
 
 Run: python3 tests/fuzz/make_seeds.py   (gguf 0.19.0, safetensors, torch 2.13, numpy 2)
 """
+import json
 import pathlib
+import re
 import sys
 
 import gguf
@@ -84,6 +86,22 @@ def write_model(name, arch, sub_norms, qk_norm, kind, d=64):
     finish(writer)
 
 
+def write_tokenizer(name, model, space, more, key, values):
+    writer = gguf_writer(name, "llama")
+    tokens = ["<s>", "</s>", space] + [chr(c) for c in range(33, 127)] + more
+    writer.add_tokenizer_model(model)
+    writer.add_token_list(tokens)
+    writer.add_token_types([3, 3] + [6 if t.startswith("<0x") else 1 for t in tokens[2:]])
+    writer.add_array(f"tokenizer.ggml.{key}", values(tokens))
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    if model == "gpt2":
+        writer.add_tokenizer_pre("qwen2")
+        writer.add_add_bos_token(True)
+    writer.add_chat_template("{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    finish(writer)
+
+
 def write_safetensors():
     folder = HERE / "corpus/safetensors"
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,11 +121,68 @@ def write_torch():
     torch.save(torch.nn.Linear(2, 1).state_dict(), folder / "module.pt")
 
 
+def write_words(name, words):
+    quoted = (json.dumps(word, ensure_ascii=True) for word in sorted(words) if word.isascii() and word.isprintable())
+    (HERE / f"corpus/{name}.dict").write_text("".join(word + "\n" for word in quoted))
+
+
+def write_tokenizers():
+    """The golden tokenizers with fewer tokens; "@": 0 is ASCII, see tokenizer_json_fuzz.cc."""
+    folder = HERE / "corpus/tokenizer_json"
+    folder.mkdir(parents=True, exist_ok=True)
+    configs = {"llama3": {"eos_token": {"content": "<|end|>"}}, "gpt2": {"eos_token": "</s>", "added_tokens_decoder": {
+        "98": {"content": "<x>", "special": True, "lstrip": True}}}, "llama2": {
+            "bos_token": "<s>", "add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}}
+    words = {"Lowercase", "WordPiece", "Unigram", "BertNormalizer", "Strip", "Regex", "MergedWithNext", "Removed", "never"}
+    for path in sorted((HERE.parent / "golden/tokenizer/json").glob("*.json")):
+        full = json.loads(path.read_text())
+        for unused in ("version", "truncation", "padding", "decoder"):
+            full.pop(unused)
+        space = "\u2581" if full["model"]["byte_fallback"] else "\u0120"
+        vocab = {"@": 0, "th": 96, space + "th": 97}
+        if full["model"]["byte_fallback"]:
+            vocab |= {"<unk>": 98, "<s>": 99, "</s>": 100, "<0x0A>": 101, "<0xFF>": 102}
+        else:
+            vocab |= {"\u010a": 98, "\u00ff": 99}
+        first = max(vocab.values()) + 1
+        full["added_tokens"] = full["added_tokens"][:3]
+        for at, token in enumerate(full["added_tokens"]):
+            token["id"] = vocab.get(token["content"], first + at)
+        full["model"] |= {"vocab": vocab, "merges": [["t", "h"], space + " th"]}
+        text = json.dumps(full, ensure_ascii=False, separators=(",", ":"))
+        config = json.dumps(configs[path.stem]) if path.stem in configs else ""
+        (folder / path.stem).write_bytes(text.encode() + b"\0" * bool(config) + config.encode())
+        words |= set(re.findall(r'"(\w+)"', text + config))
+    (folder / "none").write_bytes(b"")
+    write_words("tokenizer_json", words)
+
+
+def write_chats():
+    folder = HERE / "corpus/chat_template"
+    folder.mkdir(parents=True, exist_ok=True)
+    said = b"Hi<think>x</think>\n y"
+    words = {"message['content']", "raise_exception", "strftime", "tools", "loop.last", "| trim", "eos_token", "{%-", "%}"}
+    for entry in json.loads((HERE.parent / "golden/chat_cases.json").read_text())["templates"]:
+        config = json.dumps({"bos_token": {"content": "<s>"}, "eos_token": "</s>"}).encode()
+        text = b"\0".join((config, entry["source"].encode(), said))
+        (folder / entry["name"].replace(" ", "_")).write_bytes(text)
+        words |= set(re.findall(r"<\|?\w+\|?>|'[^']{3,60}'", entry["source"]))
+    templates = [{"name": "tools", "template": "x"},
+                 {"name": "default", "template": "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"}]
+    (folder / "in_a_list").write_bytes(json.dumps({"bos_token": "<s>", "chat_template": templates}).encode() + b"\0\0" + said)
+    write_words("chat_template", words)
+
+
 if __name__ == "__main__":
     write_values()
     write_types()
     write_model("bitnet.gguf", "bitnet-b1.58", sub_norms=True, qk_norm=False, kind=I2_S)
     write_model("llama.gguf", "llama", sub_norms=False, qk_norm=False, kind=IQ1_BN)
     write_model("qwen3.gguf", "qwen3", sub_norms=False, qk_norm=True, kind=Type.F16, d=16)
+    write_tokenizer("bpe.gguf", "gpt2", "\u0120", ["th", "\u0120th"], "merges", lambda tokens: ["t h", "\u0120 th"])
+    write_tokenizer("sentencepiece.gguf", "llama", "\u2581", ["th", "\u2581th", "<0x0A>"], "scores",
+                    lambda tokens: [float(-i) for i in range(len(tokens))])
     write_safetensors()
     write_torch()
+    write_tokenizers()
+    write_chats()

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Chat templates in the shapes of known families, and what jinja2 (3.1) makes of them: python3 make_chat_cases.py
+"""Chat templates in the shapes of known families, and what transformers (5.x, jinja2 3.1) makes of them.
 
-Writes chat_cases.json. The templates say what the families' own templates say about plain chats, in other words;
-rendering follows Hugging Face: trim_blocks, lstrip_blocks, bos_token "<s>", eos_token "</s>".
+Run: python3 make_chat_cases.py   Writes chat_cases.json. The templates say what the families' own templates say about
+plain chats, in other words; bos_token is "<s>", eos_token "</s>". null: the template raises an exception.
 """
 import json
 import os
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.exceptions import TemplateError
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 CHATML = ("{% for message in messages %}DEFAULT{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
           "'\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
@@ -72,6 +73,44 @@ ZEPHYR_LINES = "".join(
 BITNET = ("{% for message in messages %}BOS{{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}"
           "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}")
 
+LLAMA2 = ("{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set instructions = messages[0]['content'] %}"
+          "{% else %}{% set turns = messages %}{% set instructions = false %}{% endif %}{% for message in turns %}"
+          "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Turns must alternate') }}{% endif %}"
+          "{% if loop.index0 == 0 and instructions != false %}{% set content = '<<SYS>>\\n' + instructions + '\\n<</SYS>>\\n\\n' + "
+          "message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
+          "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}"
+          "{% endfor %}")
+LLAMA31 = """{{- bos_token }}
+{%- if not date_string is defined %}
+    DATE
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set instructions = messages[0]['content'] | trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set instructions = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{%- if tools is not none and tools is defined %}
+    {{- "Environment: ipython\\n" }}
+{%- endif %}
+{{- "Cutting Knowledge Date: December 2023\\n" }}
+{{- "Today Date: " + date_string + "\\n\\n" }}
+{{- instructions }}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+GEMMA = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+         "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+         "{{ raise_exception('Turns must alternate') }}{% endif %}{% set role = 'model' if message['role'] == 'assistant' else "
+         "message['role'] %}{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}"
+         "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}")
+
 TEMPLATES = [  # name, family ("": not one this version runs), source
     ("bitnet", "bitnet-2b-4t", BITNET.replace("BOS", "")),
     ("bitnet with bos", "bitnet-2b-4t", BITNET.replace("BOS", "{% if loop.first %}{{ bos_token }}{% endif %}")),
@@ -98,7 +137,11 @@ TEMPLATES = [  # name, family ("": not one this version runs), source
     ("qwen 3 that thinks", "qwen3", QWEN3.replace("ANSWER", "<|im_start|>assistant\\n<think>\\n")),
     ("text outside of tags", "", "Hello. " + BITNET.replace("BOS", "")),
     ("chatml that trims", "", CHATML.replace("DEFAULT", "").replace("message['content']", "message['content'] | trim")),
-    ("llama 3.1", "", "{{ strftime_now('%d %b %Y') }}{{ '<|start_header_id|><|end_header_id|>\\n\\n' + '' | trim + '<|eot_id|>' }}"),
+    ("llama 2", "llama-2", LLAMA2),
+    ("llama 3.1", "llama-3.1", LLAMA31.replace("DATE", '{%- set date_string = "26 Jul 2024" %}')),
+    ("gemma", "gemma", GEMMA),
+    ("gemma with images", "", GEMMA.replace("System role not supported", "No")),
+    ("a date alone", "", "{{ strftime_now('%d %b %Y') }}{{ '<|start_header_id|><|end_header_id|>\\n\\n' + '' | trim + '<|eot_id|>' }}"),
     ("unheard-of", "", "{% for message in messages %}{{ message['content'] }}{% endfor %}"),
 ]
 CHATS = [
@@ -107,19 +150,25 @@ CHATS = [
     [("user", "Hi"), ("assistant", "<think>\nhm\n</think>\n\nHello."), ("user", "More")],
     [("user", "Hi"), ("assistant", "<think>\nhm\n</think>\n\nHello.")],
     [("system", "S"), ("user", "Hi"), ("assistant", "\nHello."), ("assistant", "a</think>b</think>c"), ("assistant", "x")],
+    [("system", " S "), ("user", " Hi\n"), ("assistant", " y "), ("user", "More"), ("assistant", "z"), ("user", "Then")],
     [("user", "Hi"), ("assistant", "y"), ("user", "<tool_response>3</tool_response>"), ("assistant", "<think>z</think>w"),
      ("user", "<tool_response>4</tool_response>")],
 ]
 
-environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+
+def render(source, chat):
+    try:
+        return _compile_jinja_template(source).render(messages=chat, bos_token="<s>", eos_token="</s>", add_generation_prompt=True)
+    except TemplateError:
+        return None
+
+
 chats = [[{"role": role, "content": content} for role, content in chat] for chat in CHATS]
 made = []
 for name, family, source in TEMPLATES:
     entry = {"name": name, "family": family, "source": source}
     if family:
-        template = environment.from_string(source)
-        entry["rendered"] = [template.render(messages=chat, bos_token="<s>", eos_token="</s>", add_generation_prompt=True)
-                             for chat in chats]
+        entry["rendered"] = [render(source, chat) for chat in chats]
     made.append(entry)
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "chat_cases.json"), "w") as f:
     json.dump({"chats": chats, "templates": made}, f, indent=1)

@@ -1,0 +1,201 @@
+#include "engine/chat_renderers.h"
+
+#include <algorithm>
+#include <cctype>
+#include <string_view>
+#include <utility>
+
+#include "engine/error.h"
+
+namespace tern::chat {
+namespace {
+
+// A template's own words and a message's, in order.
+class Prompt {
+ public:
+  Prompt& Own(std::string text) { return Add(std::move(text), true); }
+  Prompt& Said(std::string text) { return Add(std::move(text), false); }
+  Parts Take() { return std::move(parts_); }
+
+ private:
+  Prompt& Add(std::string text, bool from_template) {
+    if (!text.empty()) parts_.push_back({std::move(text), from_template});
+    return *this;
+  }
+  Parts parts_;
+};
+
+// As Jinja's trim and Python's strip have it, of ASCII.
+constexpr std::string_view kSpace = " \t\n\v\f\r\x1c\x1d\x1e\x1f";
+
+std::string Strip(std::string_view text, std::string_view characters = kSpace) {
+  const size_t begin = text.find_first_not_of(characters);
+  if (begin == std::string_view::npos) return "";
+  return std::string(text.substr(begin, text.find_last_not_of(characters) - begin + 1));
+}
+
+std::string StripFront(std::string_view text, char character) {
+  return std::string(text.substr(std::min(text.find_first_not_of(character), text.size())));
+}
+
+// What Jinja's raise_exception in these templates is about.
+void RequireTurns(Messages messages) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string expected = i % 2 == 0 ? "user" : "assistant";
+    if (messages[i].role == expected) continue;
+    throw InvalidArgument("role of a message is \"" + messages[i].role + "\", expected " +
+                          expected + ": in this model's chats user and assistant take turns");
+  }
+}
+
+}  // namespace
+
+Parts Contents(Messages messages) {
+  Prompt prompt;
+  for (const ChatMessage& message : messages) prompt.Said(message.content);
+  return prompt.Take();
+}
+
+Parts Story(Messages messages) {
+  Prompt prompt;
+  const ChatMessage* previous = nullptr;
+  for (const ChatMessage& message : messages) {
+    if (message.role != "user" && message.role != "assistant") continue;
+    if (previous != nullptr && previous->role == "assistant") prompt.Own("\n");
+    prompt.Said(message.content);
+    previous = &message;
+  }
+  return prompt.Take();
+}
+
+Parts Bitnet2b(Messages messages) {
+  Prompt prompt;
+  for (const ChatMessage& message : messages) {
+    std::string role = message.role;
+    role[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(role[0])));
+    prompt.Own(role + ": ").Said(Strip(message.content)).Own("<|eot_id|>");
+  }
+  return prompt.Own("Assistant: ").Take();
+}
+
+Parts Llama3(Messages messages) {
+  Prompt prompt;
+  for (const ChatMessage& message : messages) {
+    prompt.Own("<|start_header_id|>" + message.role + "<|end_header_id|>\n\n");
+    prompt.Said(Strip(message.content)).Own("<|eot_id|>");
+  }
+  return prompt.Own("<|start_header_id|>assistant<|end_header_id|>\n\n").Take();
+}
+
+Parts Falcon3(Messages messages, const std::string& eos) {
+  Prompt prompt;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    prompt.Own("<|" + role + "|>\n").Said(content);
+    if (role == "assistant") prompt.Own(eos);
+    if (role != "assistant" || i + 1 < messages.size()) prompt.Own("\n");
+  }
+  return prompt.Own("<|assistant|>\n").Take();
+}
+
+Parts Zephyr(Messages messages, const std::string& eos) {
+  Prompt prompt;
+  for (const auto& [role, content] : messages) {
+    prompt.Own("<|" + role + "|>\n").Said(content).Own(eos + "\n");
+  }
+  return prompt.Own("<|assistant|>\n").Take();
+}
+
+Parts ChatMl(Messages messages, const std::string& system) {
+  Prompt prompt;
+  if (!system.empty() && (messages.empty() || messages[0].role != "system")) {
+    prompt.Own("<|im_start|>system\n" + system + "<|im_end|>\n");
+  }
+  for (const auto& [role, content] : messages) {
+    prompt.Own("<|im_start|>" + role + "\n").Said(content).Own("<|im_end|>\n");
+  }
+  return prompt.Own("<|im_start|>assistant\n").Take();
+}
+
+Parts Qwen3(Messages messages, const std::string& answer) {
+  constexpr std::string_view kOpen = "<think>", kClose = "</think>";
+  size_t last_question = messages.size();
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string& said = messages[i].content;
+    const bool from_tool =
+        said.starts_with("<tool_response>") && said.ends_with("</tool_response>");
+    if (messages[i].role == "user" && !from_tool) last_question = i;
+  }
+  Prompt prompt;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    prompt.Own("<|im_start|>" + role + "\n");
+    if (role != "assistant") {
+      prompt.Said(content).Own("<|im_end|>\n");
+      continue;
+    }
+    std::string said = content, thought;
+    if (const size_t close = content.rfind(kClose); close != std::string::npos) {
+      said = StripFront(std::string_view(content).substr(close + kClose.size()), '\n');
+      const std::string_view before = std::string_view(content).substr(0, content.find(kClose));
+      const size_t open = before.rfind(kOpen);
+      thought =
+          Strip(open == std::string_view::npos ? before : before.substr(open + kOpen.size()), "\n");
+    }
+    const bool last = i + 1 == messages.size();
+    if (i > last_question && (last || !thought.empty())) {
+      prompt.Own("<think>\n").Said(thought).Own("\n</think>\n\n");
+      said = StripFront(said, '\n');
+    }
+    prompt.Said(said).Own("<|im_end|>\n");
+  }
+  return prompt.Own(answer).Take();
+}
+
+Parts Llama2(Messages messages, const std::string& bos, const std::string& eos) {
+  std::string system;
+  if (!messages.empty() && messages[0].role == "system") {
+    system = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n";
+    messages = messages.subspan(1);
+  }
+  RequireTurns(messages);
+  Prompt prompt;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string said = Strip((i == 0 ? system : "") + messages[i].content);
+    if (i % 2 == 0) {
+      prompt.Own((i > 0 ? bos : "") + "[INST] ").Said(said).Own(" [/INST]");
+    } else {
+      prompt.Own(" ").Said(said).Own(" " + eos);
+    }
+  }
+  return prompt.Take();
+}
+
+Parts Llama31(Messages messages, const std::string& date) {
+  std::string system;
+  if (!messages.empty() && messages[0].role == "system") {
+    system = Strip(messages[0].content);
+    messages = messages.subspan(1);
+  }
+  Prompt prompt;
+  prompt.Own(
+      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n" +
+      ("Today Date: " + date) + "\n\n");
+  prompt.Said(system).Own("<|eot_id|>");
+  Parts parts = prompt.Take();
+  const Parts turns = Llama3(messages);
+  parts.insert(parts.end(), turns.begin(), turns.end());
+  return parts;
+}
+
+Parts Gemma(Messages messages) {
+  RequireTurns(messages);
+  Prompt prompt;
+  for (const auto& [role, content] : messages) {
+    prompt.Own("<start_of_turn>" + (role == "assistant" ? "model" : role) + "\n");
+    prompt.Said(Strip(content)).Own("<end_of_turn>\n");
+  }
+  return prompt.Own("<start_of_turn>model\n").Take();
+}
+
+}  // namespace tern::chat
