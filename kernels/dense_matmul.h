@@ -4,6 +4,7 @@
 #define TERN_KERNELS_DENSE_MATMUL_H_
 
 #include <cstddef>
+#include <string>
 
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
@@ -27,6 +28,8 @@ void DenseMatmul(MatView<const BFloat16> a, Transpose ta, MatView<const BFloat16
 
 // The library's version, e.g. "2.6.3": recorded in checkpoints, since bits depend on it.
 const char* DenseMatmulLibraryVersion();
+// The instruction set that the library uses, by its name for it: "avx512_core_bf16".
+std::string DenseMatmulIsa();
 
 }  // namespace tern
 

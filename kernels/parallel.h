@@ -17,6 +17,17 @@ int AvailableCores();
 // is AvailableCores(). Results of every kernel are independent of this number.
 void SetThreadCount(int count);
 int ThreadCount();
+// Sets the thread count for a scope.
+class WithThreads {
+ public:
+  explicit WithThreads(int count) : before_(ThreadCount()) { SetThreadCount(count); }
+  ~WithThreads() { SetThreadCount(before_); }
+  WithThreads(const WithThreads&) = delete;
+  WithThreads& operator=(const WithThreads&) = delete;
+
+ private:
+  int before_;
+};
 // True while the caller runs inside a ParallelFor range (that is split over threads).
 bool InParallelFor();
 

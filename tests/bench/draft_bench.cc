@@ -13,7 +13,7 @@
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
 #include "tests/bench/stopwatch.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/tiny_model.h"
 
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
              k = static_cast<size_t>(argument(6, 4));
   const Model model = MakeTinyModel(config);
   std::printf("{\"target\": \"%s\", \"threads\": %d", CurrentTarget().c_str(), ThreadCount());
-  test::RandomData random(1);
+  RandomData random(1);
   const AlignedBuffer<float> hidden = random.Floats(d, -0.5f, 0.5f);
   const TokenId root = 0;
   const DraftContext seen{{&root, 1}, hidden.span(), 16};

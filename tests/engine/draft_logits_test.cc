@@ -12,7 +12,7 @@
 #include "engine/medusa_drafter.h"
 #include "tests/support/comparator.h"
 #include "tests/support/model_dir.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -25,7 +25,7 @@ constexpr int32_t kHeads = 3;
 class DraftLogitsTest : public ::testing::Test {
  protected:
   DraftLogitsTest() {
-    test::RandomData random(5);
+    RandomData random(5);
     hidden_ = random.Floats(kHidden, -0.8f, 0.8f);
   }
   std::shared_ptr<const MedusaHeads> Heads(std::vector<int32_t> shortlist = {}) const {

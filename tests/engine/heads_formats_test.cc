@@ -13,7 +13,7 @@
 #include "tests/support/error_text.h"
 #include "tests/support/mixed.h"
 #include "tests/support/model_dir.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -188,7 +188,7 @@ std::vector<double> Reference(const MedusaHeads& heads, size_t index,
 }
 
 TEST_F(HeadsFormats, ApplyHeadsEqualsTheFormulas) {
-  test::RandomData random(3);
+  RandomData random(3);
   const AlignedBuffer<float> hidden = random.Floats(kD, -2.0f, 2.0f);
   for (const char* name : {"medusa_v2.pt", "medusa_v1.pt", "bitnet.pt"}) {
     const MedusaHeads heads = LoadMedusaHeads(Fixture(name), model_);
@@ -206,7 +206,7 @@ TEST_F(HeadsFormats, ApplyHeadsEqualsTheFormulas) {
 }
 
 TEST_F(HeadsFormats, DraftLogitsAreCloseToTheHeads) {
-  test::RandomData random(4);
+  RandomData random(4);
   const AlignedBuffer<float> hidden = random.Floats(kD, -1.0f, 1.0f);
   for (const char* name : {"medusa_v2.pt", "medusa_v1.pt", "bitnet.pt"}) {
     SCOPED_TRACE(name);

@@ -17,7 +17,7 @@
 #include "kernels/vocab_projection.h"
 #include "tests/support/comparator.h"
 #include "tests/support/model_dir.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -261,7 +261,7 @@ AlignedBuffer<double> ReferenceHeads(const MedusaHeads& heads, std::span<const f
 TEST(ApplyHeads, EqualsTheFormula) {
   for (size_t d : {1u, 17u, 64u}) {
     const MedusaHeads heads = RandomHeads(4, static_cast<int32_t>(d), 0.5f, d);
-    test::RandomData random(static_cast<uint32_t>(d));
+    RandomData random(static_cast<uint32_t>(d));
     const AlignedBuffer<float> x = random.Floats(d, -2.0f, 2.0f);
     AlignedBuffer<float> out(4 * d);
     ApplyHeads(heads, x.span(), out.View(4, d));
@@ -275,7 +275,7 @@ TEST(ApplyHeads, EqualsTheFormula) {
 }
 
 TEST(ApplyHeads, ZeroHeadsReturnTheirInputAndThreadsChangeNothing) {
-  test::RandomData random(3);
+  RandomData random(3);
   const AlignedBuffer<float> x = random.Floats(700);
   AlignedBuffer<float> one(2 * 700), two(2 * 700);
   ApplyHeads(ZeroMedusaHeads(2, 700), x.span(), one.View(2, 700));
@@ -296,7 +296,7 @@ class MedusaDraft : public ::testing::Test {
     heads_ = std::make_shared<const MedusaHeads>(
         RandomHeads(kHeads, static_cast<int32_t>(kHidden), 0.2f, 7));
     // Logits small enough that many tokens have a chance.
-    test::RandomData random(5);
+    RandomData random(5);
     hidden_ = random.Floats(kHidden, -0.8f, 0.8f);
   }
   DraftTree Propose(int32_t max_nodes, int32_t max_depth, DraftTree tree = DraftTree(64)) {
@@ -388,7 +388,7 @@ TEST_F(MedusaDraft, HeadsThatOverflowDraftNothing) {
 std::string ProblemAfter(int32_t steps, const Model& model,
                          const std::shared_ptr<const MedusaHeads>& heads, bool repeats = false) {
   MedusaDrafter drafter(model, heads, 16);
-  test::RandomData random(9);
+  RandomData random(9);
   std::vector<TokenId> text = {5};
   DraftTree tree(64);
   AlignedBuffer<float> logits(static_cast<size_t>(model.config.vocab_size));

@@ -1,4 +1,4 @@
-// Runs a check on every instruction set this CPU can run, and on one and two threads.
+// Runs a check on every instruction set this CPU can run.
 #ifndef TERN_TESTS_KERNELS_EVERY_TARGET_H_
 #define TERN_TESTS_KERNELS_EVERY_TARGET_H_
 
@@ -7,7 +7,6 @@
 #include <string>
 
 #include "kernels/dispatch.h"
-#include "kernels/parallel.h"
 
 namespace tern::test {
 
@@ -21,18 +20,6 @@ void OnEveryTarget(const Fn& fn) {
     fn();
   }
 }
-
-// Sets the thread count for a scope.
-class WithThreads {
- public:
-  explicit WithThreads(int count) : before_(ThreadCount()) { SetThreadCount(count); }
-  ~WithThreads() { SetThreadCount(before_); }
-  WithThreads(const WithThreads&) = delete;
-  WithThreads& operator=(const WithThreads&) = delete;
-
- private:
-  int before_;
-};
 
 }  // namespace tern::test
 

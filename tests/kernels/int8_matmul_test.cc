@@ -5,11 +5,13 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/parallel.h"
+#include "kernels/quantized_data.h"
+#include "kernels/random_data.h"
 #include "kernels/reference.h"
+#include "kernels/twin_checks.h"
 #include "tests/kernels/every_target.h"
-#include "tests/kernels/quantized_data.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {
@@ -67,11 +69,7 @@ TEST(Int8Matmul, EqualsTheTwinForAllRemainders) {
     for (size_t n = 1; n <= 19; n += n < 10 ? 1 : 3) {
       for (const size_t rows : {1u, 5u, 16u, 33u, 200u}) {
         for (const size_t k : {1u, 15u, 16u, 77u}) {
-          SCOPED_TRACE(::testing::Message() << n << " x " << k << " x " << rows);
-          RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k));
-          const Matrix w(random.BFloat16s(rows * k), rows, k);
-          QuantizedData x = RandomQuantized(n, k, random);
-          ExpectExact(w, x.Rows());
+          EXPECT_EQ(CheckInt8Matmul(n, rows, k), "") << n << " x " << k << " x " << rows;
         }
       }
     }

@@ -4,11 +4,11 @@
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/norm.h"
+#include "kernels/quantized_data.h"
 #include "kernels/rope.h"
 #include "kernels/ternary_matmul.h"
 #include "kernels/vocab_projection.h"
 #include "tests/kernels/every_target.h"
-#include "tests/kernels/quantized_data.h"
 
 namespace tern::test {
 namespace {

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "kernels/norm.h"
-#include "kernels/reference.h"
+#include "kernels/parallel.h"
+#include "kernels/quantized_data.h"
+#include "kernels/random_data.h"
+#include "kernels/twin_checks.h"
 #include "tests/kernels/every_target.h"
-#include "tests/kernels/quantized_data.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {
@@ -32,21 +33,7 @@ const size_t kWidths[] = {1,  2,  3,  4,  5,  7,  8,  9,   15,  16,
 
 TEST(QuantizeRows, EqualsTheTwinOnEveryTarget) {
   OnEveryTarget([] {
-    for (const size_t k : kWidths) {
-      SCOPED_TRACE(k);
-      constexpr size_t kRows = 5;
-      RandomData random(static_cast<uint32_t>(k));
-      AlignedBuffer<float> x = random.Floats(kRows * k, -3.0f, 3.0f);
-      for (size_t c = 0; c < k; ++c) x[k + c] = 0.0f;        // a row of zeros
-      for (size_t c = 0; c < k; ++c) x[2 * k + c] *= 1e-7f;  // a row below the floor of absmax
-      for (size_t c = 0; c < k; ++c) x[3 * k + c] = (c % 2 != 0) ? 2.5f : -2.5f;  // all saturated
-      QuantizedData expected(kRows, k), got(kRows, k);
-      got.codes = AlignedBuffer<int8_t>(kRows * PadK(k));
-      for (int8_t& code : got.codes.span()) code = 99;  // the padding must be written
-      reference::QuantizeRows(x.View(kRows, k), expected.Rows());
-      QuantizeRows(x.View(kRows, k), got.Rows());
-      ExpectSame(expected, got);
-    }
+    for (const size_t k : kWidths) EXPECT_EQ(CheckQuantizeRows(k), "") << k;
   });
 }
 
@@ -91,21 +78,7 @@ TEST(QuantizeRows, NonFiniteInputShowsInTheScaleAndStaysInRange) {
 
 TEST(RmsNorm, EqualsTheTwinOnEveryTarget) {
   OnEveryTarget([] {
-    for (const size_t d : kWidths) {
-      SCOPED_TRACE(d);
-      constexpr size_t kRows = 3;
-      RandomData random(static_cast<uint32_t>(d));
-      const AlignedBuffer<float> x = random.Floats(kRows * d, -4.0f, 4.0f), gain = random.Floats(d);
-      AlignedBuffer<float> got(kRows * d);
-      AlignedBuffer<double> expected(kRows * d);
-      RmsNorm(x.View(kRows, d), gain.span(), 1e-5f, got.View(kRows, d));
-      reference::RmsNorm(x.View(kRows, d), gain.span(), 1e-5f, expected.View(kRows, d));
-      // The sum of squares adds at most d / 16 + 8 positive terms per chain (16 lanes at least):
-      // its relative error is that many half ulps (2^-24), halved by the root; then six more
-      // roundings.
-      const double relative = (static_cast<double>(d) / 32 + 4 + 6) * 0x1p-24;
-      EXPECT_TRUE(AllNear(expected.View(kRows, d), got.View(kRows, d), {.relative = relative}));
-    }
+    for (const size_t k : kWidths) EXPECT_EQ(CheckRmsNorm(k), "") << k;
   });
 }
 
@@ -120,18 +93,7 @@ TEST(RmsNorm, WorksInPlace) {
 
 TEST(RmsNormQuantize, SameBitsAsTheTwoSteps) {
   OnEveryTarget([] {
-    for (const size_t d : kWidths) {
-      SCOPED_TRACE(d);
-      constexpr size_t kRows = 4;
-      RandomData random(static_cast<uint32_t>(d));
-      const AlignedBuffer<float> x = random.Floats(kRows * d, -4.0f, 4.0f), gain = random.Floats(d);
-      AlignedBuffer<float> y(kRows * d);
-      QuantizedData expected(kRows, d), got(kRows, d);
-      RmsNorm(x.View(kRows, d), gain.span(), 1e-5f, y.View(kRows, d));
-      QuantizeRows(y.View(kRows, d), expected.Rows());
-      RmsNormQuantize(x.View(kRows, d), gain.span(), 1e-5f, got.Rows());
-      ExpectSame(expected, got);
-    }
+    for (const size_t k : kWidths) EXPECT_EQ(CheckRmsNormQuantize(k), "") << k;
   });
 }
 

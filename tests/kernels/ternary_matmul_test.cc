@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/parallel.h"
+#include "kernels/quantized_data.h"
+#include "kernels/random_data.h"
 #include "kernels/reference.h"
+#include "kernels/twin_checks.h"
 #include "tests/kernels/every_target.h"
-#include "tests/kernels/quantized_data.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {
@@ -25,11 +27,7 @@ TEST(TernaryMatmul, EqualsTheTwinForAllRemainders) {
     for (size_t n = 1; n <= 19; ++n) {
       for (const size_t rows : {1u, 4u, 5u, 16u, 33u}) {
         for (const size_t k : {1u, 15u, 16u, 17u, 77u}) {
-          SCOPED_TRACE(::testing::Message() << n << " x " << k << " x " << rows);
-          RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k));
-          const AlignedBuffer<int8_t> weights = random.Ternaries(rows * k);
-          QuantizedData x = RandomQuantized(n, k, random);
-          ExpectExact(weights.View(rows, k), 0.37f, x.Rows());
+          EXPECT_EQ(CheckTernaryMatmul(n, rows, k), "") << n << " x " << k << " x " << rows;
         }
       }
     }

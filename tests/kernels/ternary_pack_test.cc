@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "kernels/quantize.h"
+#include "kernels/random_data.h"
 #include "kernels/reference.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {

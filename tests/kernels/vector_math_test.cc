@@ -8,8 +8,8 @@
 #include <set>
 #include <vector>
 
-#include "kernels/reference.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
+#include "kernels/twin_checks.h"
 
 namespace tern::test {
 namespace {
@@ -53,12 +53,7 @@ TEST(Log, Edges) {
 }
 
 TEST(LogSumExp, EqualsTheTwin) {
-  RandomData random(3);
-  for (const size_t n : {1u, 2u, 17u, 1000u}) {
-    const AlignedBuffer<float> x = random.Floats(n, -30.0f, 30.0f);
-    const double expected = reference::LogSumExp(x.span());
-    EXPECT_NEAR(LogSumExp(x.span()), expected, 0x1p-23 * std::fabs(expected) + 0x1p-24);
-  }
+  for (const size_t n : {1u, 2u, 17u, 1000u}) EXPECT_EQ(CheckSumExp(n), "") << n;
 }
 
 TEST(LogSumExp, Extremes) {

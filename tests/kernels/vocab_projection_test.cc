@@ -2,51 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <vector>
-
-#include "kernels/reference.h"
+#include "kernels/parallel.h"
+#include "kernels/random_data.h"
+#include "kernels/twin_checks.h"
 #include "tests/kernels/every_target.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {
-
-// sum of |hidden| |embedding|: the scale of a logit's rounding errors.
-AlignedBuffer<double> Magnitudes(MatView<const float> hidden, MatView<const BFloat16> embedding) {
-  AlignedBuffer<float> h(hidden.rows * hidden.cols);
-  AlignedBuffer<BFloat16> e(embedding.rows * embedding.cols);
-  for (size_t i = 0; i < h.size(); ++i) h[i] = std::fabs(hidden.data[i]);
-  for (size_t i = 0; i < e.size(); ++i) e[i].bits = embedding.data[i].bits & 0x7FFF;
-  AlignedBuffer<double> sums(hidden.rows * embedding.rows);
-  reference::VocabProjection(h.View(hidden.rows, hidden.cols),
-                             e.View(embedding.rows, embedding.cols),
-                             sums.View(hidden.rows, embedding.rows));
-  return sums;
-}
 
 TEST(VocabProjection, EqualsTheTwinForAllRemainders) {
   OnEveryTarget([] {
     for (const size_t n : {1u, 2u, 3u, 4u, 5u, 7u, 9u}) {
       for (const size_t vocab : {1u, 3u, 8u, 21u}) {
         for (const size_t d : {1u, 7u, 16u, 33u, 200u}) {
-          SCOPED_TRACE(::testing::Message() << n << " x " << d << " x " << vocab);
-          RandomData random(static_cast<uint32_t>(n * 1000 + vocab * 10 + d));
-          const AlignedBuffer<float> hidden = random.Floats(n * d);
-          const AlignedBuffer<BFloat16> embedding = random.BFloat16s(vocab * d);
-          AlignedBuffer<double> expected(n * vocab);
-          AlignedBuffer<float> got(n * vocab);
-          reference::VocabProjection(hidden.View(n, d), embedding.View(vocab, d),
-                                     expected.View(n, vocab));
-          VocabProjection(hidden.View(n, d), embedding.View(vocab, d), got.View(n, vocab));
-          const AlignedBuffer<double> scale =
-              Magnitudes(hidden.View(n, d), embedding.View(vocab, d));
-          // Per term: one rounding of the product where it is not fused, at most d / 4 + 1 of the
-          // chain (4 lanes at least) and 4 of the lane reduction, each 2^-24.
-          const Bound bound = {.relative = (static_cast<double>(d) / 4 + 6) * 0x1p-24,
-                               .scale = scale.View(n, vocab)};
-          EXPECT_TRUE(AllNear(expected.View(n, vocab), got.View(n, vocab), bound));
+          EXPECT_EQ(CheckVocabProjection(n, vocab, d), "") << n << " x " << d << " x " << vocab;
         }
       }
     }

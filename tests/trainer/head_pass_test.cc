@@ -11,7 +11,7 @@
 #include "kernels/dense_matmul.h"
 #include "kernels/parallel.h"
 #include "tests/support/comparator.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "trainer/adamw.h"
 
 namespace tern::test {

@@ -15,7 +15,7 @@
 #include "tests/support/byte_tokenizer.h"
 #include "tests/support/error_text.h"
 #include "tests/support/forward_runner.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/distill.h"

@@ -1,12 +1,12 @@
-// Owner of quantised rows, for tests.
-#ifndef TERN_TESTS_KERNELS_QUANTIZED_DATA_H_
-#define TERN_TESTS_KERNELS_QUANTIZED_DATA_H_
+// Owner of quantised rows, for tests and self-tests.
+#ifndef TERN_KERNELS_QUANTIZED_DATA_H_
+#define TERN_KERNELS_QUANTIZED_DATA_H_
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/quantize.h"
-#include "tests/support/random_data.h"
+#include "kernels/random_data.h"
 
-namespace tern::test {
+namespace tern {
 
 struct QuantizedData {
   QuantizedData(size_t n, size_t k_in)
@@ -44,6 +44,6 @@ inline QuantizedData RandomQuantized(size_t n, size_t k, RandomData& random) {
   return data;
 }
 
-}  // namespace tern::test
+}  // namespace tern
 
-#endif  // TERN_TESTS_KERNELS_QUANTIZED_DATA_H_
+#endif  // TERN_KERNELS_QUANTIZED_DATA_H_

@@ -1,7 +1,7 @@
-// Seeded inputs for tests: the same on every machine (the engine is specified by the standard, the
-// distributions here are our own).
-#ifndef TERN_TESTS_SUPPORT_RANDOM_DATA_H_
-#define TERN_TESTS_SUPPORT_RANDOM_DATA_H_
+// Seeded inputs for tests and self-tests: the same on every machine (the engine is specified by the
+// standard, the distributions here are our own).
+#ifndef TERN_KERNELS_RANDOM_DATA_H_
+#define TERN_KERNELS_RANDOM_DATA_H_
 
 #include <cstdint>
 #include <random>
@@ -9,7 +9,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 
-namespace tern::test {
+namespace tern {
 
 class RandomData {
  public:
@@ -45,6 +45,6 @@ class RandomData {
   std::mt19937 engine_;
 };
 
-}  // namespace tern::test
+}  // namespace tern
 
-#endif  // TERN_TESTS_SUPPORT_RANDOM_DATA_H_
+#endif  // TERN_KERNELS_RANDOM_DATA_H_

@@ -1,0 +1,135 @@
+// The part of twin_checks.h that multiplies: matrix products and attention.
+#include <cmath>
+
+#include "kernels/attention.h"
+#include "kernels/difference.h"
+#include "kernels/int8_matmul.h"
+#include "kernels/int8_pack.h"
+#include "kernels/parallel.h"
+#include "kernels/quantized_data.h"
+#include "kernels/reference.h"
+#include "kernels/ternary_matmul.h"
+#include "kernels/twin_checks.h"
+#include "kernels/vocab_projection.h"
+#include "kernels/weight_only_matmul.h"
+
+namespace tern {
+
+std::string CheckTernaryMatmul(size_t n, size_t rows, size_t k) {
+  constexpr float kScale = 0.37f;
+  RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k));
+  const AlignedBuffer<int8_t> weights = random.Ternaries(rows * k);
+  QuantizedData x = RandomQuantized(n, k, random);
+  const TernaryMatrix packed = PackTernary(weights.View(rows, k), kScale);
+  AlignedBuffer<float> expected(n * rows), got(n * rows);
+  reference::TernaryMatmul(weights.View(rows, k), kScale, x.Rows(), expected.View(n, rows));
+  TernaryMatmul(packed.View(), x.Rows(), got.View(n, rows));
+  return BitDifference(expected.View(n, rows), got.View(n, rows));  // the integer part is exact
+}
+
+WeightOnlyInput::WeightOnlyInput(size_t rows, size_t k, size_t group_cols, RandomData& random)
+    : codes(random.Ternaries(rows * k)), groups((k + group_cols - 1) / group_cols) {
+  scales = AlignedBuffer<float>(rows * groups);
+  for (float& s : scales.span()) s = random.Uniform(0.01f, 1.0f);
+  packed = PackTernaryGroups(codes.View(rows, k), scales.View(rows, groups), group_cols);
+}
+
+std::string CheckWeightOnlyMatmul(size_t n, size_t rows, size_t k, size_t group_cols) {
+  RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k + group_cols));
+  const WeightOnlyInput w(rows, k, group_cols, random);
+  const AlignedBuffer<float> x = random.Floats(n * k, -3.0f, 3.0f);
+  AlignedBuffer<float> expected(n * rows), got(n * rows);
+  reference::WeightOnlyMatmul(w.packed.View(), x.View(n, k), expected.View(n, rows));
+  WeightOnlyMatmul(w.packed.View(), x.View(n, k), got.View(n, rows));
+  // The twin adds in the contract's order, so that the bits agree on every target.
+  return BitDifference(expected.View(n, rows), got.View(n, rows));
+}
+
+std::string CheckInt8Matmul(size_t n, size_t rows, size_t k) {
+  RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k));
+  const Int8Matrix packed = PackInt8(random.BFloat16s(rows * k).View(rows, k));
+  AlignedBuffer<int8_t> codes(rows * k);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes[i] = static_cast<int8_t>(reference::UnpackInt8(packed, i / k, i % k));
+  }
+  QuantizedData x = RandomQuantized(n, k, random);
+  AlignedBuffer<float> expected(n * rows), got(n * rows);
+  reference::Int8Matmul(codes.View(rows, k), packed.scales.span(), x.Rows(),
+                        expected.View(n, rows));
+  Int8Matmul(packed, x.Rows(), got.View(n, rows));
+  return BitDifference(expected.View(n, rows), got.View(n, rows));  // the integer part is exact
+}
+
+namespace {
+
+// sum of |hidden| |embedding|: the scale of a logit's rounding errors.
+AlignedBuffer<double> Magnitudes(MatView<const float> hidden, MatView<const BFloat16> embedding) {
+  AlignedBuffer<float> h(hidden.rows * hidden.cols);
+  AlignedBuffer<BFloat16> e(embedding.rows * embedding.cols);
+  for (size_t i = 0; i < h.size(); ++i) h[i] = std::fabs(hidden.data[i]);
+  for (size_t i = 0; i < e.size(); ++i) e[i].bits = embedding.data[i].bits & 0x7FFF;
+  AlignedBuffer<double> sums(hidden.rows * embedding.rows);
+  reference::VocabProjection(h.View(hidden.rows, hidden.cols),
+                             e.View(embedding.rows, embedding.cols),
+                             sums.View(hidden.rows, embedding.rows));
+  return sums;
+}
+
+}  // namespace
+
+std::string CheckVocabProjection(size_t n, size_t vocab, size_t d) {
+  RandomData random(static_cast<uint32_t>(n * 1000 + vocab * 10 + d));
+  const AlignedBuffer<float> hidden = random.Floats(n * d);
+  const AlignedBuffer<BFloat16> embedding = random.BFloat16s(vocab * d);
+  AlignedBuffer<double> expected(n * vocab);
+  AlignedBuffer<float> got(n * vocab);
+  reference::VocabProjection(hidden.View(n, d), embedding.View(vocab, d), expected.View(n, vocab));
+  VocabProjection(hidden.View(n, d), embedding.View(vocab, d), got.View(n, vocab));
+  const AlignedBuffer<double> scale = Magnitudes(hidden.View(n, d), embedding.View(vocab, d));
+  // Per term: one rounding of the product where it is not fused, at most d / 4 + 1 of the chain (4
+  // lanes at least) and 4 of the lane reduction, each 2^-24.
+  return Difference(
+      expected.View(n, vocab), got.View(n, vocab),
+      {.relative = (static_cast<double>(d) / 4 + 6) * 0x1p-24, .scale = scale.View(n, vocab)});
+}
+
+AttentionInput::AttentionInput(size_t heads_in, size_t kv_heads, size_t head_dim, uint32_t seed)
+    : heads(heads_in),
+      random(seed),
+      k(random.BFloat16s(kBlocks * kv_heads * kKvBlock * head_dim)),
+      v(random.BFloat16s(k.size())),
+      kv{k.data(), v.data(), kv_heads, head_dim} {
+  const std::vector<int32_t> prefixes = {0, 0, 5, 15, 62, 63, 64, 128, 190};
+  tails = {{0}, {0, 1, 3}, {9}, {15, 17}, {62}, {63}, {64, 66}, {128}, {190, 200, 230, 255}};
+  for (size_t i = 0; i < prefixes.size(); ++i) {
+    rows.push_back(
+        {table.data(), tails[i].data(), prefixes[i], static_cast<int32_t>(tails[i].size())});
+  }
+  q = random.Floats(rows.size() * Width());
+}
+
+AlignedBuffer<float> AttentionInput::Run(std::span<const AttentionRow> which,
+                                         MatView<const float> queries) {
+  AlignedBuffer<float> out(which.size() * Width());
+  AlignedBuffer<float> scratch(
+      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), kv.head_dim, 256));
+  Attention(queries, kv, which, heads, scratch.span(), out.View(which.size(), Width()));
+  return out;
+}
+
+std::string CheckAttention(size_t head_dim, size_t kv_heads, size_t group) {
+  AttentionInput input(kv_heads * group, kv_heads, head_dim, 23);
+  const AlignedBuffer<float> got = input.Run(input.rows, input.Q());
+  AlignedBuffer<double> expected(got.size());
+  reference::Attention(input.Q(), input.kv, input.rows, input.heads,
+                       expected.View(input.rows.size(), input.Width()));
+  // |q|, |k|, |v| <= 1. A score's error is at most (head_dim / 4 + 8) 2^-24 of sum |q k| / sqrt(hd)
+  // <= sqrt(hd); a weight has the errors of its score and of the largest, 2^-21 of exp, and those
+  // of the sum, at most length / 4 + 4 roundings; adding up to 194 weighted values, 194 more.
+  const double dims = static_cast<double>(head_dim);
+  const double score = (dims / 4 + 8) * 0x1p-24 * std::sqrt(dims);
+  const double bound = 2 * (2 * score + 0x1p-21) + (194 + 194 / 4 + 8) * 0x1p-24;
+  return Difference(expected.View(1, got.size()), got.View(1, got.size()), {.absolute = bound});
+}
+
+}  // namespace tern
