@@ -1,5 +1,6 @@
 #include "engine/hf_weights.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/ternary_floats.h"
 #include "kernels/mat_view.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
@@ -64,11 +66,13 @@ AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {
   const size_t cols = static_cast<size_t>(config().hidden_size);
   const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
   AlignedBuffer<BFloat16> table(rows * cols);
-  AlignedBuffer<float> row(cols);
-  for (size_t first = 0; first < table.size(); first += cols) {
-    ReadFloats(tensor, row.span(), first);
-    for (size_t i = 0; i < cols; ++i) table[first + i] = BFloat16::FromFloat(row[i]);
-  }
+  ParallelFor(rows, RowGrain(cols), [&](size_t begin, size_t end) {
+    AlignedBuffer<float> row(cols);
+    for (size_t r = begin; r < end; ++r) {
+      ReadFloats(tensor, row.span(), r * cols);
+      std::transform(row.data(), row.data() + cols, table.data() + r * cols, BFloat16::FromFloat);
+    }
+  });
   return table;
 }
 

@@ -1,6 +1,7 @@
 #include "engine/safetensors.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -12,8 +13,10 @@
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/half.h"
+#include "engine/json_text.h"
 #include "kernels/bfloat16.h"
 #include "kernels/check.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
@@ -129,8 +132,8 @@ void CheckCover(const std::string& path, std::span<const std::byte> data,
   }
 }
 
-Json ParseJson(const std::string& path, std::string_view text, const std::string& what) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+Json ParseObject(const std::string& path, std::string_view text, const std::string& what) {
+  Json json = ParseJson<Json>(text);
   if (!json.is_object()) throw Defect(path, what, "a JSON object", "something else");
   return json;
 }
@@ -145,7 +148,7 @@ std::string ShapeText(std::span<const size_t> shape) {
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
   const std::string_view header = HeaderText(path, file_.bytes());
-  const Json json = ParseJson(path, header, "safetensors header");
+  const Json json = ParseObject(path, header, "safetensors header");
   const std::span<const std::byte> data = file_.bytes().subspan(kLengthBytes + header.size());
   for (const auto& [name, entry] : json.items()) {
     if (name != "__metadata__") tensors_.emplace(name, ReadTensor(path, name, entry, data));
@@ -162,7 +165,7 @@ Checkpoint::Checkpoint(const std::string& dir) : path_(dir + "/model.safetensors
     return;
   }
   path_ = index_path;
-  const Json index = ParseJson(path_, ReadFile(path_), "index");
+  const Json index = ParseObject(path_, ReadFile(path_), "index");
   if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw Defect(path_, "weight_map", "an object from tensor names to file names", "none");
   }
@@ -219,17 +222,24 @@ void ReadFloats(const SafetensorsTensor& tensor, std::span<float> out, size_t fi
   const size_t element = is_float ? 4 : 2;
   TERN_CHECK((first + out.size()) * element <= tensor.data.size()) << first << " + " << out.size();
   const std::byte* from = tensor.data.data() + first * element;
-  if (is_float && !out.empty()) std::memcpy(out.data(), from, out.size_bytes());
-  for (size_t i = 0; i < out.size() && !is_float; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, from + 2 * i, 2);
-    out[i] = is_bfloat ? BFloat16{bits}.ToFloat() : HalfToFloat(bits);
-  }
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (std::isfinite(out[i])) continue;
-    throw BadFile({tensor.path, "tensor " + tensor.name + ", element " + std::to_string(first + i),
-                   "a finite value", std::to_string(out[i]), kDamaged});
-  }
+  std::atomic<size_t> bad = out.size();  // the first that is not finite
+  ParallelFor(out.size(), RowGrain(1), [&](size_t begin, size_t end) {
+    if (is_float) std::memcpy(out.data() + begin, from + 4 * begin, 4 * (end - begin));
+    for (size_t i = begin; i < end && !is_float; ++i) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * i, 2);
+      out[i] = is_bfloat ? BFloat16{bits}.ToFloat() : HalfToFloat(bits);
+    }
+    const auto found = std::find_if(out.data() + begin, out.data() + end,
+                                    [](float value) { return !std::isfinite(value); });
+    const auto at = static_cast<size_t>(found - out.data());
+    if (at == end) return;
+    for (size_t seen = bad; at < seen && !bad.compare_exchange_weak(seen, at);) {
+    }
+  });
+  if (bad == out.size()) return;
+  throw BadFile({tensor.path, "tensor " + tensor.name + ", element " + std::to_string(first + bad),
+                 "a finite value", std::to_string(out[bad]), kDamaged});
 }
 
 }  // namespace tern

@@ -1,11 +1,13 @@
 #include "engine/ternary_floats.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <span>
 #include <vector>
 
 #include "kernels/aligned_buffer.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
@@ -25,17 +27,23 @@ bool OneMagnitude(std::span<const float> weights, float* magnitude) {
 // (*bad_row: where).
 bool ReadScales(MatView<const float> weights, size_t group, std::vector<float>* scales,
                 size_t* bad_row) {
-  scales->clear();
-  for (size_t r = 0; r < weights.rows; ++r) {
-    for (size_t c = 0; c < weights.cols; c += group) {
-      const size_t count = std::min(group, weights.cols - c);
-      scales->push_back(0);
-      if (OneMagnitude(weights.RowSpan(r).subspan(c, count), &scales->back())) continue;
-      *bad_row = r;
-      return false;
+  const size_t groups = (weights.cols + group - 1) / group;
+  scales->resize(weights.rows * groups);
+  std::atomic<size_t> bad = weights.rows;  // the first bad row
+  ParallelFor(weights.rows, RowGrain(weights.cols), [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end && r < bad; ++r) {
+      for (size_t g = 0; g < groups; ++g) {
+        const size_t count = std::min(group, weights.cols - g * group);
+        float* scale = scales->data() + r * groups + g;
+        if (OneMagnitude(weights.RowSpan(r).subspan(g * group, count), scale)) continue;
+        for (size_t seen = bad; r < seen && !bad.compare_exchange_weak(seen, r);) {
+        }
+        return;
+      }
     }
-  }
-  return true;
+  });
+  *bad_row = bad;
+  return bad == weights.rows;
 }
 
 }  // namespace
@@ -56,12 +64,12 @@ std::optional<TernaryMatrix> PackUnpacked(MatView<const float> weights, size_t* 
   }
   AlignedBuffer<int8_t> codes(weights.rows * weights.cols);
   const MatView<int8_t> view = codes.View(weights.rows, weights.cols);
-  for (size_t r = 0; r < weights.rows; ++r) {
-    for (size_t c = 0; c < weights.cols; ++c) {
-      const float w = weights.Row(r)[c];
-      view.Row(r)[c] = static_cast<int8_t>((w > 0) - (w < 0));
+  ParallelFor(weights.rows, RowGrain(weights.cols), [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      std::transform(weights.Row(r), weights.Row(r) + weights.cols, view.Row(r),
+                     [](float w) { return static_cast<int8_t>((w > 0) - (w < 0)); });
     }
-  }
+  });
   return PackTernaryGroups(view, {scales.data(), weights.rows, scales.size() / weights.rows},
                            group);
 }
