@@ -41,6 +41,7 @@ struct CommonOptions {
 // `common` outlives the parse and is filled in when the callback runs.
 void AddBench(CLI::App& app, const CommonOptions& common);
 void AddDistill(CLI::App& app, const CommonOptions& common);
+void AddDoctor(CLI::App& app, const CommonOptions& common);
 void AddEval(CLI::App& app, const CommonOptions& common);
 void AddGenerate(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);

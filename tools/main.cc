@@ -146,6 +146,7 @@ int Main(int argc, char** argv) {
   CommonOptions common;
   AddBench(app, common);
   AddDistill(app, common);
+  AddDoctor(app, common);
   AddEval(app, common);
   AddGenerate(app, common);
   AddPretrain(app, common);
