@@ -58,7 +58,65 @@ void YarnDivisors(const HfFields& rope, ModelConfig* c) {
   c->rope_magnitude = NumberOr(rope, "attention_factor", 1e-3, 1e3, 0.1 * std::log(factor) + 1.0);
 }
 
+// llama3's usual numbers.
+constexpr double kLow = 1.0, kHigh = 4.0;
+
+// Original contexts that may have given divisors of llama3 with `factor`: what the blended pairs
+// say, else one between the longest wave that stayed and the shortest that was stretched.
+std::vector<double> Llama3Contexts(const ModelConfig& c, double factor) {
+  std::vector<double> contexts;
+  double least = 1, most = kMaxContext;
+  for (size_t i = 0; i < c.rope_divisors.size(); ++i) {
+    const double context_of_a_turn = kTwoPi / Frequency(c, i);
+    const double kept = (1.0 / c.rope_divisors[i] - 1.0 / factor) / (1.0 - 1.0 / factor);
+    if (kept >= 1.0) {
+      least = std::max(least, kHigh * context_of_a_turn);
+    } else if (kept <= 0.0) {
+      most = std::min(most, kLow * context_of_a_turn);
+    } else {
+      contexts.push_back(std::round((kLow + kept * (kHigh - kLow)) * context_of_a_turn));
+    }
+  }
+  contexts.push_back(std::floor((least + most) / 2));
+  return contexts;
+}
+
+bool GivesDivisors(const nlohmann::json& scaling, const ModelConfig& c) {
+  const std::string nowhere;
+  const nlohmann::json rope = {{"rope_theta", c.rope_theta}, {"rope_scaling", scaling}};
+  ModelConfig read = c;
+  ReadHfRope(HfFields(nowhere, rope), 0, &read);
+  return std::equal(read.rope_divisors.begin(), read.rope_divisors.end(), c.rope_divisors.begin(),
+                    c.rope_divisors.end(), [](double a, double b) {
+                      return static_cast<float>(a) == static_cast<float>(b);
+                    });
+}
+
 }  // namespace
+
+nlohmann::json HfRopeScaling(const ModelConfig& c) {
+  const std::vector<double>& divisors = c.rope_divisors;
+  const auto [least, most] = std::minmax_element(divisors.begin(), divisors.end());
+  if (c.rope_magnitude == 1.0 && (divisors.empty() || (*least == 1.0 && *most == 1.0))) return {};
+  if (c.rope_magnitude == 1.0 && *least == *most && *least >= 1.0) {
+    return {{"rope_type", "linear"}, {"factor", *least}};
+  }
+  if (c.rope_magnitude == 1.0 && *most > 1.0) {
+    for (const double context : Llama3Contexts(c, *most)) {
+      if (!(context >= 1 && context <= kMaxContext)) continue;
+      nlohmann::json scaling = {
+          {"rope_type", "llama3"},
+          {"factor", *most},
+          {"low_freq_factor", kLow},
+          {"high_freq_factor", kHigh},
+          {"original_max_position_embeddings", static_cast<int64_t>(context)}};
+      if (GivesDivisors(scaling, c)) return scaling;
+    }
+  }
+  throw Unsupported(
+      "the model's rotary embedding is stretched in a way that no rope_type of a Hugging Face "
+      "config.json gives; write GGUF");
+}
 
 void ReadHfRope(const HfFields& fields, double missing_theta, ModelConfig* c) {
   // Newer files keep all of it in rope_parameters.

@@ -12,6 +12,11 @@ namespace tern {
 // c->max_position_embeddings. missing_theta: what holds where none is given; 0: it must be.
 void ReadHfRope(const HfFields& fields, double missing_theta, ModelConfig* c);
 
+// The reverse: a `rope_scaling` that gives the divisors of `c` (as floats, which is what GGUF
+// keeps), null where there is nothing to say. Finds linear and llama3 with its usual
+// low_freq_factor 1 and high_freq_factor 4; throws kUnsupported for others.
+nlohmann::json HfRopeScaling(const ModelConfig& c);
+
 }  // namespace tern
 
 #endif  // TERN_ENGINE_HF_ROPE_H_

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/hf_names.h"
 #include "engine/ternary_floats.h"
 #include "kernels/mat_view.h"
 #include "kernels/parallel.h"
@@ -17,42 +18,20 @@ namespace {
 constexpr size_t kCodesPerByte = 4;
 constexpr char kFetchAgain[] = "the file is damaged: fetch or export it again";
 
-std::string LayerPrefix(int32_t layer) { return "model.layers." + std::to_string(layer) + "."; }
-
-const char* LinearName(Linear linear) {
-  switch (linear) {
-    case Linear::kQ:
-      return "self_attn.q_proj.weight";
-    case Linear::kK:
-      return "self_attn.k_proj.weight";
-    case Linear::kV:
-      return "self_attn.v_proj.weight";
-    case Linear::kO:
-      return "self_attn.o_proj.weight";
-    case Linear::kGate:
-      return "mlp.gate_proj.weight";
-    case Linear::kUp:
-      return "mlp.up_proj.weight";
-    case Linear::kDown:
-      break;
-  }
-  return "mlp.down_proj.weight";
-}
-
 }  // namespace
 
 HfWeights::HfWeights(const std::string& dir)
     : dir_(dir), config_(ReadHfConfig(dir)), checkpoint_(dir) {
   // Llamas with sub-norms do not say so in config.json.
-  const auto has = [&](const char* name) {
-    return checkpoint_.Find(LayerPrefix(0) + name) != nullptr;
+  const auto has = [&](Gain gain, bool old_names) {
+    return checkpoint_.Find(HfGainName(gain, 0, old_names)) != nullptr;
   };
   ModelConfig& c = config_.model;
-  old_names_ = has("self_attn.inner_attn_ln.weight") || has("mlp.ffn_layernorm.weight");
-  c.attn_sub_norm |= old_names_ || has("self_attn.attn_sub_norm.weight");
-  c.ffn_sub_norm |= old_names_ || has("mlp.ffn_sub_norm.weight");
+  old_names_ = has(Gain::kAttnSub, true) || has(Gain::kFfnSub, true);
+  c.attn_sub_norm |= old_names_ || has(Gain::kAttnSub, false);
+  c.ffn_sub_norm |= old_names_ || has(Gain::kFfnSub, false);
   // Running only the first layers would give a text, and a wrong one.
-  const std::string surplus = LayerPrefix(c.num_hidden_layers) + "input_layernorm.weight";
+  const std::string surplus = HfGainName(Gain::kInput, c.num_hidden_layers);
   if (checkpoint_.Find(surplus) != nullptr) {
     throw BadFile({dir + "/config.json", "field num_hidden_layers", "all layers of the file",
                    std::to_string(c.num_hidden_layers) + ", but there is a tensor " + surplus,
@@ -61,7 +40,7 @@ HfWeights::HfWeights(const std::string& dir)
 }
 
 AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {
-  const std::string name = which == Table::kInput ? "model.embed_tokens.weight" : "lm_head.weight";
+  const std::string name = HfTableName(which);
   const size_t rows = static_cast<size_t>(config().vocab_size);
   const size_t cols = static_cast<size_t>(config().hidden_size);
   const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
@@ -76,36 +55,14 @@ AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {
   return table;
 }
 
-std::string HfWeights::GainName(Gain gain, int32_t layer) const {
-  const std::string at = LayerPrefix(layer);
-  switch (gain) {
-    case Gain::kInput:
-      return at + "input_layernorm.weight";
-    case Gain::kAttnSub:
-      return at +
-             (old_names_ ? "self_attn.inner_attn_ln.weight" : "self_attn.attn_sub_norm.weight");
-    case Gain::kQuery:
-      return at + "self_attn.q_norm.weight";
-    case Gain::kKey:
-      return at + "self_attn.k_norm.weight";
-    case Gain::kPostAttention:
-      return at + "post_attention_layernorm.weight";
-    case Gain::kFfnSub:
-      return at + (old_names_ ? "mlp.ffn_layernorm.weight" : "mlp.ffn_sub_norm.weight");
-    case Gain::kFinal:
-      break;
-  }
-  return "model.norm.weight";
-}
-
 AlignedBuffer<float> HfWeights::LoadGain(Gain which, int32_t layer, size_t size) {
   AlignedBuffer<float> gain(size);
-  ReadFloats(checkpoint_.Get(GainName(which, layer), std::array{size}), gain.span());
+  ReadFloats(checkpoint_.Get(HfGainName(which, layer, old_names_), std::array{size}), gain.span());
   return gain;
 }
 
 TernaryMatrix HfWeights::LoadLinear(Linear linear, int32_t layer, size_t rows, size_t cols) {
-  const std::string name = LayerPrefix(layer) + LinearName(linear);
+  const std::string name = HfLinearName(linear, layer);
   switch (config_.linears) {
     case HfLinears::kPacked:
       return Packed(name, rows, cols);

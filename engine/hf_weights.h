@@ -24,7 +24,6 @@ class HfWeights : public WeightSource {
   TernaryMatrix LoadLinear(Linear linear, int32_t layer, size_t rows, size_t cols) override;
 
  private:
-  std::string GainName(Gain gain, int32_t layer) const;
   float Scale(const std::string& name) const;
   TernaryMatrix Packed(const std::string& name, size_t rows, size_t cols) const;
   TernaryMatrix Master(const std::string& name, size_t rows, size_t cols) const;

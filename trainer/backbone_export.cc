@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -7,6 +7,7 @@
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/hf_config.h"
+#include "engine/hf_writer.h"
 #include "engine/safetensors.h"
 #include "engine/safetensors_writer.h"
 #include "kernels/bfloat16.h"
@@ -16,68 +17,9 @@
 namespace tern {
 namespace {
 
-constexpr size_t kCodesPerByte = 4;
-
-void WriteConfig(const ModelConfig& c, bool packed, const std::string& dir) {
-  nlohmann::ordered_json json;
-  json["architectures"] = {"BitNetForCausalLM"};
-  json["model_type"] = "bitnet";
-  json["vocab_size"] = c.vocab_size;
-  json["hidden_size"] = c.hidden_size;
-  json["intermediate_size"] = c.intermediate_size;
-  json["num_hidden_layers"] = c.num_hidden_layers;
-  json["num_attention_heads"] = c.num_attention_heads;
-  json["num_key_value_heads"] = c.num_key_value_heads;
-  json["head_dim"] = c.head_dim;
-  json["hidden_act"] = "relu2";
-  json["max_position_embeddings"] = c.max_position_embeddings;
-  // As text of the value's own precision: 1e-05, not the nearest double of a float.
-  json["rms_norm_eps"] = nlohmann::json::parse((std::ostringstream() << c.rms_norm_eps).str());
-  json["rope_theta"] = c.rope_theta;
-  json["initializer_range"] = 0.02;
-  json["attention_bias"] = false;
-  json["attention_dropout"] = 0.0;
-  json["tie_word_embeddings"] = true;
-  json["use_cache"] = true;
-  if (c.bos_token_id >= 0) json["bos_token_id"] = c.bos_token_id;
-  if (c.eos_token_ids.size() == 1) json["eos_token_id"] = c.eos_token_ids[0];
-  if (c.eos_token_ids.size() > 1) json["eos_token_id"] = c.eos_token_ids;
-  json["torch_dtype"] = "bfloat16";
-  json["quantization_config"] = {{"quant_method", "bitnet"},
-                                 {"linear_class", "autobitlinear"},
-                                 {"quantization_mode", packed ? "offline" : "online"}};
-  WriteFileAtomically(dir + "/config.json", json.dump(2) + "\n");
-}
-
-void WriteBFloat16(std::span<const float> values, AtomicFile& file) {
-  std::vector<BFloat16> rounded(values.size());
-  for (size_t i = 0; i < values.size(); ++i) rounded[i] = BFloat16::FromFloat(values[i]);
-  file.Write(rounded.data(), rounded.size() * sizeof(BFloat16));
-}
-
 std::vector<size_t> Shape(const ParameterSlice& slice) {
   if (slice.cols == 1) return {slice.rows};
   return {slice.rows, slice.cols};
-}
-
-TensorToWrite PlainTensor(const ParameterSlice& slice, std::span<const float> values) {
-  return {slice.name, "BF16", Shape(slice),
-          [values](AtomicFile& file) { WriteBFloat16(values, file); }};
-}
-
-TensorToWrite PackedTensor(const ParameterSlice& slice, const int8_t* codes) {
-  const MatView<const int8_t> view(codes, slice.rows, slice.cols);
-  return {slice.name, "U8", {slice.rows / kCodesPerByte, slice.cols}, [view](AtomicFile& file) {
-            std::vector<uint8_t> packed(view.rows / kCodesPerByte * view.cols);
-            PackToHuggingFace(view, packed.data());
-            file.Write(packed.data(), packed.size());
-          }};
-}
-
-TensorToWrite ScaleTensor(const ParameterSlice& slice, float scale) {
-  return {slice.name + "_scale", "BF16", {1}, [scale](AtomicFile& file) {
-            WriteBFloat16({&scale, 1}, file);
-          }};
 }
 
 // Everything that decides what the weights mean. Context length may differ: no weight depends on
@@ -117,25 +59,32 @@ void MakeFolder(const std::string& dir) {
 void ExportBackbone(const Backbone& backbone, const std::string& dir) {
   const std::string masters_dir = dir + "/masters";
   MakeFolder(masters_dir);
+  const auto write_config = [&](const std::string& folder, HfLinears linears) {
+    WriteFileAtomically(folder + "/config.json", HfConfigJson(backbone.config(), linears));
+  };
   std::vector<TensorToWrite> packed, masters;
   const int8_t* codes = backbone.TernaryCodes().data();
   for (size_t i = 0; i < backbone.slices().size(); ++i) {
     const ParameterSlice& slice = backbone.slices()[i];
-    const TensorToWrite master =
-        PlainTensor(slice, backbone.parameters().subspan(slice.offset, slice.size()));
+    const TensorToWrite master = HfRounded(
+        slice.name, Shape(slice), backbone.parameters().subspan(slice.offset, slice.size()));
     masters.push_back(master);
     if (!slice.ternary) {
       packed.push_back(master);
       continue;
     }
-    packed.push_back(PackedTensor(slice, codes));
-    packed.push_back(ScaleTensor(slice, backbone.WeightScales()[i]));
+    const MatView<const int8_t> view(codes, slice.rows, slice.cols);
+    packed.push_back(HfPackedLinear(slice.name, slice.rows, slice.cols, [view](MatView<int8_t> to) {
+      std::copy_n(view.data, view.rows * view.cols, to.data);
+    }));
+    // In bf16, as transformers holds it.
+    packed.push_back(HfScale(slice.name, RoundToBFloat16(backbone.WeightScales()[i])));
     codes += slice.size();
   }
   WriteSafetensors(masters_dir + "/model.safetensors", masters);
-  WriteConfig(backbone.config(), /*packed=*/false, masters_dir);
+  write_config(masters_dir, HfLinears::kMasters);
   WriteSafetensors(dir + "/model.safetensors", packed);
-  WriteConfig(backbone.config(), /*packed=*/true, dir);
+  write_config(dir, HfLinears::kPacked);
 }
 
 void ImportMasters(const std::string& dir, Backbone& backbone) {
