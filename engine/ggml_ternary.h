@@ -11,10 +11,6 @@
 
 namespace tern {
 
-// The order of codes in I2_S tensors, which a file does not tell. Every converter and the x86
-// builds of bitnet.cpp write k128x32; its ARM builds from November 2025 on write k64x16.
-enum class I2sOrder { k128x32, k64x16 };
-
 // I2_S, TQ1_0, TQ2_0, IQ1_BN, IQ2_BN.
 bool IsGgmlTernary(GgmlType type);
 

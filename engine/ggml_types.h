@@ -27,6 +27,10 @@ enum class GgmlType : int32_t {
   kIQ2_BN = 135,  // ik_llama.cpp
 };
 
+// The order of codes in I2_S tensors, which a file does not tell. Every converter and the x86
+// builds of bitnet.cpp write k128x32; its ARM builds from November 2025 on write k64x16.
+enum class I2sOrder { k128x32, k64x16 };
+
 std::string GgmlTypeName(GgmlType type);  // "TQ2_0"; "type 77" where unknown
 
 // Bytes of a tensor of `rows` rows of `cols` values; none where the type is unknown, `cols` does

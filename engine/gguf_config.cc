@@ -127,7 +127,10 @@ void ReadArchitecture(const GgufFile& file, std::string_view arch, ModelConfig* 
   const bool relu2 = arch == "bitnet-b1.58" || arch == "bitnet-25" || relabelled;
   c->hidden_act = relu2 ? HiddenAct::kRelu2 : HiddenAct::kSilu;
   const bool weight_only = arch == "qwen3" || NamesTriLm(file.Text("general.name").value_or(""));
-  c->activations = weight_only ? Activations::kFloat : Activations::kInt8;
+  // What tern writes itself, where a file's types and names would not tell.
+  const bool told = file.Text(kActivationsKey).has_value();
+  const bool is_float = told ? file.Text(kActivationsKey) == "float" : weight_only;
+  c->activations = is_float ? Activations::kFloat : Activations::kInt8;
   c->qk_norm = arch == "qwen3";
   c->attn_sub_norm = file.Find("blk.0.attn_sub_norm.weight") != nullptr;
   c->ffn_sub_norm = file.Find("blk.0.ffn_sub_norm.weight") != nullptr;

@@ -7,6 +7,10 @@
 
 namespace tern {
 
+// "int8" or "float": what the linears multiply, in files that tern writes. Other programs ignore
+// it.
+inline constexpr const char* kActivationsKey = "tern.activations";
+
 // Reads and validates metadata and the names of tensors. Architectures:
 //   bitnet-b1.58, bitnet-25   2B-4T: relu^2, sub-norms
 //   bitnet                    1bitLLM: SiLU, sub-norms. With Llama 3's vocabulary it is a 2B-4T

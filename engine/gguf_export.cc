@@ -5,6 +5,7 @@
 
 #include "engine/error.h"
 #include "engine/ggml_encode.h"
+#include "engine/gguf_config.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/check.h"
 
@@ -43,7 +44,8 @@ GgufMetadataToWrite Metadata(const ModelConfig& c, const std::string& arch, Ggml
       {arch + ".rope.freq_base", static_cast<float>(c.rope_theta)},
       {arch + ".attention.head_count", size(c.num_attention_heads)},
       {arch + ".attention.head_count_kv", size(c.num_key_value_heads)},
-      {arch + ".attention.layer_norm_rms_epsilon", c.rms_norm_eps}};
+      {arch + ".attention.layer_norm_rms_epsilon", c.rms_norm_eps},
+      {kActivationsKey, std::string(c.activations == Activations::kFloat ? "float" : "int8")}};
   if (c.q_width() != c.hidden_size) {
     metadata.emplace_back(arch + ".attention.key_length", size(c.head_dim));
     metadata.emplace_back(arch + ".attention.value_length", size(c.head_dim));
@@ -58,10 +60,17 @@ class Exporter {
 
   void AddTable(const std::string& name, const AlignedBuffer<BFloat16>& table) {
     const size_t rows = static_cast<size_t>(model_.config.vocab_size);
-    Add(name, tables_, {rows, table.size() / rows}, [&table, type = tables_] {
-      std::vector<float> values(table.size());
-      for (size_t i = 0; i < values.size(); ++i) values[i] = table[i].ToFloat();
-      return EncodeFloats(type, values);
+    const size_t cols = table.size() / rows;
+    Add(name, tables_, {rows, cols}, [&table, rows, cols, type = tables_] {
+      std::vector<uint8_t> bytes;
+      bytes.reserve(*GgmlBytes(type, rows, cols));
+      std::vector<float> row(cols);
+      for (size_t first = 0; first < table.size(); first += cols) {
+        for (size_t i = 0; i < cols; ++i) row[i] = table[first + i].ToFloat();
+        const std::vector<uint8_t> encoded = EncodeFloats(type, row);
+        bytes.insert(bytes.end(), encoded.begin(), encoded.end());
+      }
+      return bytes;
     });
   }
 
@@ -156,6 +165,11 @@ class Exporter {
 
 GgufExport MakeGgufExport(const Model& model, GgmlType linears, GgmlType tables) {
   TERN_CHECK(linears == GgmlType::kI2_S || linears == GgmlType::kTQ2_0) << GgmlTypeName(linears);
+  if (linears == GgmlType::kI2_S && model.config.activations == Activations::kFloat) {
+    throw Unsupported(
+        "the model is weight-only (float activations), and I2_S means int8 activations and one "
+        "scale per matrix; write TQ2_0");
+  }
   const std::string arch = Architecture(model.config);
   GgufExport exported{Metadata(model.config, arch, linears), {}};
   Exporter to(model, linears, tables);

@@ -18,7 +18,7 @@ struct GgufExport {
 // 256); `tables`: F16 (values are rounded where bf16's exponent is out of range), BF16 or F32.
 // Gains are F32. Architectures: bitnet-b1.58 (relu^2 and sub-norms), bitnet (SiLU and sub-norms),
 // qwen3 (normalised heads of q and k), llama (rows of q and k interleaved for ggml's RoPE). Throws
-// kUnsupported for what GGUF or these types cannot hold, naming it.
+// kUnsupported for what GGUF or these types cannot hold, naming it: I2_S no weight-only models.
 GgufExport MakeGgufExport(const Model& model, GgmlType linears, GgmlType tables);
 
 }  // namespace tern

@@ -96,7 +96,8 @@ GgufWeights::GgufWeights(const std::string& path, I2sOrder order)
       config_(ReadGgufConfig(file_)) {
   const GgufTensor* q = file_.Find("blk.0.attn_q.weight");
   // bitnet.cpp's own type, for models of its kind only.
-  if (q != nullptr && q->type == GgmlType::kI2_S) config_.activations = Activations::kInt8;
+  const bool i2s = q != nullptr && q->type == GgmlType::kI2_S;
+  if (i2s && !file_.Text(kActivationsKey)) config_.activations = Activations::kInt8;
 }
 
 AlignedBuffer<BFloat16> GgufWeights::LoadTable(Table which) {

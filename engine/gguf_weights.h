@@ -5,9 +5,10 @@
 // magnitude. A tensor `NAME.scale` of one value multiplies. Rows of q and k of architecture llama,
 // which converters interleave for ggml's RoPE, are brought back to the half-split order.
 //
-// Activations, which no file tells: int8 where the linears are I2_S and for the bitnet and llama
-// architectures (Falcon-E, Llama3-8B-1.58), float for qwen3 (Bonsai) and where general.name says
-// TriLM; a llama with several scales in a matrix becomes float in MakeModel.
+// Activations: as kActivationsKey (gguf_config.h) says. Files of other programs do not tell: int8
+// where the linears are I2_S and for the bitnet and llama architectures (Falcon-E, Llama3-8B-1.58),
+// float for qwen3 (Bonsai) and where general.name says TriLM; a llama with several scales in a
+// matrix becomes float in MakeModel.
 //
 // Tables of F32, F16, BF16, Q8_0, Q6_K, Q4_K, Q4_0 and the ternary types are rounded to bf16, to
 // nearest even: exact for BF16, by at most 2^-9 of a value for the others. ggml itself multiplies

@@ -57,16 +57,16 @@ void Pad(AtomicFile& file) {
   file.Write(zeros);
 }
 
-size_t ByteSize(const GgufTensorToWrite& tensor) {
-  TERN_CHECK(!tensor.shape.empty()) << tensor.name;
-  size_t rows = 1;
-  for (size_t i = 0; i + 1 < tensor.shape.size(); ++i) rows *= tensor.shape[i];
-  const std::optional<size_t> bytes = GgmlBytes(tensor.type, rows, tensor.shape.back());
-  TERN_CHECK(bytes.has_value()) << tensor.name << " as " << GgmlTypeName(tensor.type);
-  return *bytes;
-}
-
 }  // namespace
+
+size_t GgufTensorToWrite::ByteSize() const {
+  TERN_CHECK(!shape.empty()) << name;
+  size_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  const std::optional<size_t> size = GgmlBytes(type, rows, shape.back());
+  TERN_CHECK(size.has_value()) << name << " as " << GgmlTypeName(type);
+  return *size;
+}
 
 void WriteGguf(const std::string& path, const GgufMetadataToWrite& metadata,
                std::span<const GgufTensorToWrite> tensors) {
@@ -91,12 +91,12 @@ void WriteGguf(const std::string& path, const GgufMetadataToWrite& metadata,
     }
     WriteNumber(file, tensor.type);
     WriteNumber(file, offset);
-    offset += Aligned(ByteSize(tensor));
+    offset += Aligned(tensor.ByteSize());
   }
   Pad(file);
   for (const GgufTensorToWrite& tensor : tensors) {
     const std::vector<uint8_t> bytes = tensor.bytes();
-    TERN_CHECK(bytes.size() == ByteSize(tensor)) << tensor.name << ": " << bytes.size();
+    TERN_CHECK(bytes.size() == tensor.ByteSize()) << tensor.name << ": " << bytes.size();
     file.Write(bytes.data(), bytes.size());
     Pad(file);
   }

@@ -28,6 +28,8 @@ struct GgufTensorToWrite {
   // The tensor's bytes. Called once, when its turn comes, so that a large model never exists a
   // second time in memory.
   std::function<std::vector<uint8_t>()> bytes;
+  // Without what aligns the next tensor.
+  size_t ByteSize() const;
 };
 
 // Keys and names must be unique, shapes whole blocks of their type. Throws Error where the file

@@ -1,5 +1,7 @@
 #include "engine/hf_config.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/atomic_file.h"
@@ -80,14 +82,27 @@ void ReadArchitecture(const HfFields& fields, const std::string& type, ModelConf
   c->qk_norm = type == "qwen3";
 }
 
+nlohmann::json ReadObject(const std::string& path) {
+  auto json = ParseJson<nlohmann::json>(ReadFile(path));
+  if (json.is_object()) return json;
+  throw BadFile({path, "content", "a JSON object", "something else", "fetch the file again"});
+}
+
+// What ends a text, which chat models often say here alone (<|eot_id|> of BitNet 2B-4T).
+void AddEndsOfGeneration(const std::string& path, ModelConfig* c) {
+  if (!std::filesystem::exists(path)) return;
+  const nlohmann::json json = ReadObject(path);
+  std::vector<int32_t>& ends = c->eos_token_ids;
+  for (const int32_t id : HfFields(path, json).Ids("eos_token_id", c->vocab_size)) {
+    if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
+  }
+}
+
 }  // namespace
 
 HfConfig ReadHfConfig(const std::string& dir) {
   const std::string path = dir + "/config.json";
-  const auto json = ParseJson<nlohmann::json>(ReadFile(path));
-  if (!json.is_object()) {
-    throw BadFile({path, "content", "a JSON object", "something else", "fetch the file again"});
-  }
+  const nlohmann::json json = ReadObject(path);
   const HfFields fields(path, json);
   const std::string type = fields.Text("model_type", "none");
   if (type != "bitnet" && type != "llama" && type != "qwen3")
@@ -104,6 +119,7 @@ HfConfig ReadHfConfig(const std::string& dir) {
   const std::vector<int32_t> bos = fields.Ids("bos_token_id", c.vocab_size);
   if (!bos.empty()) c.bos_token_id = bos[0];
   c.eos_token_ids = fields.Ids("eos_token_id", c.vocab_size);
+  AddEndsOfGeneration(dir + "/generation_config.json", &c);
   ValidateModelConfig(path, c);
   return config;
 }

@@ -22,10 +22,11 @@ struct HfConfig {
   bool weight_scale_multiplies = true;
 };
 
-// Reads and validates `dir`/config.json: model_type bitnet, llama or qwen3. Sub-norms of a llama
-// are not in it: model.attn_sub_norm and model.ffn_sub_norm are false until its tensors are seen.
-// Throws kNotFound, kBadFile (missing or inconsistent field, named with its value) or kUnsupported
-// (another architecture, activation or rope).
+// Reads and validates `dir`/config.json, and the ends of a text in generation_config.json, if
+// there: model_type bitnet, llama or qwen3. Sub-norms of a llama are not in it: model.attn_sub_norm
+// and model.ffn_sub_norm are false until its tensors are seen. Throws kNotFound, kBadFile (missing
+// or inconsistent field, named with its value) or kUnsupported (another architecture, activation or
+// rope).
 HfConfig ReadHfConfig(const std::string& dir);
 
 }  // namespace tern

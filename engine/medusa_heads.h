@@ -70,8 +70,9 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
 // weights, scales, gains and embeddings.
 std::string BackboneFingerprint(const Model& model);
 
-// The heads that belong to a model: `model`/medusa where that has a config.json; the GGUF file
-// `model` itself where it holds heads; else empty.
+// The heads that belong to a model. Of a folder: its folder medusa. Of a GGUF file x.gguf: those in
+// the file itself, else the folder x.medusa or medusa beside it. A folder counts where it has a
+// config.json. Empty where there are none.
 std::string HeadsBeside(const std::string& model);
 
 // [V, d]: what gives the logits of head `index` (from 0) from its row of ApplyHeads.

@@ -127,9 +127,18 @@ std::string BackboneFingerprint(const Model& model) {
 
 std::string HeadsBeside(const std::string& model) {
   std::error_code ignored;
-  if (fs::is_regular_file(model, ignored)) return IsGgufWithHeads(model) ? model : std::string();
-  const fs::path dir = fs::path(model) / "medusa";
-  return fs::exists(dir / "config.json", ignored) ? dir.string() : std::string();
+  std::vector<fs::path> places;
+  if (fs::is_regular_file(model, ignored)) {
+    if (IsGgufWithHeads(model)) return model;
+    places.push_back(fs::path(model).replace_extension(".medusa"));
+    places.push_back(fs::path(model).replace_filename("medusa"));
+  } else {
+    places.push_back(fs::path(model) / "medusa");
+  }
+  for (const fs::path& dir : places) {
+    if (fs::exists(dir / "config.json", ignored)) return dir.string();
+  }
+  return "";
 }
 
 MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {

@@ -98,18 +98,18 @@ Model MakeModel(WeightSource& source) {
   return model;
 }
 
-Model LoadModel(const std::string& path) {
-  if (IsGgufFile(path)) {
-    GgufWeights source(path);
-    return MakeModel(source);
-  }
+std::unique_ptr<WeightSource> OpenWeights(const std::string& path, I2sOrder i2s_order) {
+  if (IsGgufFile(path)) return std::make_unique<GgufWeights>(path, i2s_order);
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) {
     throw BadFile({path, "content", "a folder with config.json, or a GGUF file", "another file",
                    "give the folder that holds the model"});
   }
-  HfWeights source(path);
-  return MakeModel(source);
+  return std::make_unique<HfWeights>(path);
+}
+
+Model LoadModel(const std::string& path, I2sOrder i2s_order) {
+  return MakeModel(*OpenWeights(path, i2s_order));
 }
 
 }  // namespace tern

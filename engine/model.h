@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/ggml_types.h"
 #include "engine/weight_source.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
@@ -65,10 +66,15 @@ std::unique_ptr<RopeTable> MakeRopeTable(const ModelConfig& config);
 // activations are kFloat where the source says so, or where any matrix has several scales.
 Model MakeModel(WeightSource& source);
 
-// Loads a Hugging Face directory (config.json and safetensors) or a GGUF file. Validates every
-// shape, dtype and offset before use; throws Error naming file and tensor, or where memory does not
-// suffice.
-Model LoadModel(const std::string& path);
+// The weights at `path`: a Hugging Face directory (config.json and safetensors) or a GGUF file,
+// whose I2_S tensors have their codes in `i2s_order`. Throws Error where neither is there, or its
+// configuration cannot be used.
+std::unique_ptr<WeightSource> OpenWeights(const std::string& path,
+                                          I2sOrder i2s_order = I2sOrder::k128x32);
+
+// MakeModel of OpenWeights. Validates every shape, dtype and offset before use; throws Error naming
+// file and tensor, or where memory does not suffice.
+Model LoadModel(const std::string& path, I2sOrder i2s_order = I2sOrder::k128x32);
 
 }  // namespace tern
 

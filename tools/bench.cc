@@ -32,7 +32,7 @@ struct BenchOptions {
 };
 
 Model GetModel(const BenchOptions& options, const CommonOptions& common) {
-  if (options.synthetic.empty()) return LoadModel(ResolveModel(common.model));
+  if (options.synthetic.empty()) return LoadModel(ResolveModel(common.model), common.I2s());
   SyntheticOptions weights = options.weights;
   weights.seed = common.seed;
   return MakeModel(*MakeSyntheticWeights(options.synthetic, weights));

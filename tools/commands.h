@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/ggml_types.h"
+
 namespace CLI {
 class App;
 }
@@ -30,12 +32,14 @@ namespace tern {
 struct CommonOptions {
   std::string
       model;  // directory, file or hub name; empty: the model that ships (tools/model_path.h)
-  std::string heads;    // directory, file or "none"; empty: the heads beside the model
-  std::string numa;     // a node's number or "auto"; empty: all nodes
-  int threads = 0;      // 0: physical cores within CPU affinity and cgroup quota
-  std::string max_isa;  // empty: the best the CPU offers
+  std::string heads;                 // directory, file or "none"; empty: the heads beside the model
+  std::string i2s_order = "128x32";  // of I2_S tensors of a GGUF file: 128x32 or 64x16
+  std::string numa;                  // a node's number or "auto"; empty: all nodes
+  int threads = 0;                   // 0: physical cores within CPU affinity and cgroup quota
+  std::string max_isa;               // empty: the best the CPU offers
   uint64_t seed = 0;
   bool json = false;  // one JSON object on stdout instead of text
+  I2sOrder I2s() const { return i2s_order == "64x16" ? I2sOrder::k64x16 : I2sOrder::k128x32; }
 };
 
 // `common` outlives the parse and is filled in when the callback runs.

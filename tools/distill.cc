@@ -105,7 +105,7 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   }
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
-  const Model model = LoadModel(dir);
+  const Model model = LoadModel(dir, common.I2s());
   const auto prompts = EncodePrompts(arguments, model.config, *tokenizer);
   HiddenCacheWriter writer(arguments.out, PlanCache(arguments, model, prompts),
                            static_cast<uint64_t>(arguments.shard_mb * 1048576));

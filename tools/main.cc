@@ -108,6 +108,14 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
         "--heads", common.heads,
         "Draft heads: a directory, a file or none (default: those beside the model)");
   }
+  if (missing("--i2s-order")) {
+    command
+        .add_option("--i2s-order", common.i2s_order,
+                    "Order of weights in I2_S tensors of a GGUF file: 64x16 for files that an ARM "
+                    "build of bitnet.cpp wrote from November 2025 on (no file tells)")
+        ->check(CLI::IsMember({"128x32", "64x16"}))
+        ->capture_default_str();
+  }
   if (missing("--threads")) {
     command.add_option("--threads", common.threads, "Compute threads (default: physical cores)")
         ->check(CLI::Range(1, 1024));

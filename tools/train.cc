@@ -37,7 +37,7 @@ extern "C" void StopTraining(int signal) {
 struct TrainSetup {
   TrainSetup(const TrainOptions& options, const CommonOptions& common)
       : dir(ResolveModel(common.model)),
-        model(LoadModel(dir)),
+        model(LoadModel(dir, common.I2s())),
         cache(options.data),
         rows(cache),
         split(SplitHeadData(rows, options.held_out)),

@@ -8,6 +8,7 @@
 #include "engine/byte_alphabet.h"
 #include "engine/chat_template.h"
 #include "engine/ggml_encode.h"
+#include "engine/gguf_config.h"
 #include "engine/gguf_export.h"
 #include "engine/gguf_weights.h"
 #include "engine/tokenizer.h"
@@ -310,23 +311,29 @@ TEST(GgufModel, RowsOfLlamasComeBackInHalfSplitOrder) {
 
 TEST(GgufModel, ScalesTellWhatALlamaMultiplies) {
   TempDir dir;
-  const auto activations = [&](const Model& model, const char* name) {
+  // `model` with a note of its activations, as tern writes it, and without.
+  const auto activations = [&](Model& model, const char* name, Activations told) {
+    model.config.activations = told;
     GgufExport exported = MakeGgufExport(model, GgmlType::kTQ2_0, GgmlType::kF16);
+    WriteGguf(dir / "told.gguf", exported.metadata, exported.tensors);
+    EXPECT_EQ(LoadModel(dir / "told.gguf").config.activations, told);
+    std::erase_if(exported.metadata, [](const auto& kv) { return kv.first == kActivationsKey; });
     exported.metadata.emplace_back("general.name", std::string(name));
     WriteGguf(dir / "x.gguf", exported.metadata, exported.tensors);
     return LoadModel(dir / "x.gguf").config.activations;
   };
   Model model = PlainModel(/*qk_norm=*/false);
-  EXPECT_EQ(activations(model, "Falcon-E"), Activations::kInt8);
-  EXPECT_EQ(activations(model, "TriLM 99M"), Activations::kFloat);
+  EXPECT_EQ(activations(model, "Falcon-E", Activations::kFloat), Activations::kInt8);
+  EXPECT_EQ(activations(model, "TriLM 99M", Activations::kInt8), Activations::kFloat);
   // Half of the rows of one matrix with another scale.
   TernaryMatrix& v = model.layers[0].v_proj;
   const std::vector<int8_t> codes = Codes(v);
   std::vector<float> scales(v.rows, kScale);
   std::fill_n(scales.begin(), v.rows / 2, 2 * kScale);
   v = PackTernaryGroups({codes.data(), v.rows, v.cols}, {scales.data(), v.rows, 1}, v.cols);
-  EXPECT_EQ(activations(model, "some"), Activations::kFloat);
-  EXPECT_EQ(activations(PlainModel(/*qk_norm=*/true), "Bonsai"), Activations::kFloat);
+  EXPECT_EQ(activations(model, "some", Activations::kFloat), Activations::kFloat);
+  Model qwen = PlainModel(/*qk_norm=*/true);
+  EXPECT_EQ(activations(qwen, "Bonsai", Activations::kInt8), Activations::kFloat);
   GgufWeights weights(dir / "x.gguf");
   EXPECT_EQ(weights.file().Text("general.architecture"), "qwen3");
   EXPECT_TRUE(weights.config().qk_norm);
