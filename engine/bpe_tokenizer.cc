@@ -270,7 +270,6 @@ constexpr const char* kQwen2Pattern =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 constexpr size_t kMaxPiece = 1024;  // bytes; no model's is longer, and every cut of it is tried
-constexpr size_t kLlama3Tokens = 128256;
 
 }  // namespace
 
@@ -302,6 +301,15 @@ void SetPreTokenizer(std::string_view pre, BpeVocabulary& vocabulary) {
                       "\", expected llama-bpe, falcon3, falcon, qwen2, gpt-2, starcoder, refact " +
                       "or a name of the same rules; use the model's Hugging Face files");
   }
+}
+
+std::string PreTokenizerName(const BpeVocabulary& vocabulary) {
+  for (const char* name : {"llama-bpe", "qwen2", "gpt-2", "falcon", "starcoder"}) {
+    BpeVocabulary named;
+    SetPreTokenizer(name, named);
+    if (named.stages == vocabulary.stages && named.nfc == vocabulary.nfc) return name;
+  }
+  return "";
 }
 
 void SetSentencePieceMerges(std::span<const float> scores, BpeVocabulary& vocabulary) {

@@ -43,10 +43,16 @@ struct BpeVocabulary {
 // kUnsupported where it cannot spell ASCII.
 std::unique_ptr<Tokenizer> MakeBpeTokenizer(const BpeVocabulary& vocabulary);
 
+// Tokens of Llama 3's vocabulary, by which files that do not name their rules are recognised.
+inline constexpr size_t kLlama3Tokens = 128256;
+
 // Sets stages, ignore_merges and nfc to what GGUF's tokenizer.ggml.pre names; tokens must be there.
 // Where `pre` is empty (old files), a vocabulary of Llama 3's size has Llama 3's. Throws
 // kUnsupported for other names.
 void SetPreTokenizer(std::string_view pre, BpeVocabulary& vocabulary);
+
+// The reverse: a name of `vocabulary`'s stages and nfc; "" where GGUF has none for them.
+std::string PreTokenizerName(const BpeVocabulary& vocabulary);
 
 // Makes a sentencepiece BPE model's rules (GGUF's tokenizer.ggml.model "llama") of its tokens,
 // types and their `scores`: neighbours are merged whose union scores highest. Sets merges and

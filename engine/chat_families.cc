@@ -124,8 +124,7 @@ std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const s
       "{% endif %}{% endfor %}") {
     return ChatFamily{"story", Story};
   }
-  // Written into GGUF files of BitNet 2B by a faulty conversion; the model's own is the other one.
-  if (HasAll(source, {"BITNETAssistant"})) return ChatFamily{"bitnet-2b-4t", Bitnet2b};
+  if (IsFaultyBitnetTemplate(source)) return ChatFamily{"bitnet-2b-4t", Bitnet2b};
   if (!OnlyTags(source)) return {};
   if (HasAll(source, {"| capitalize + ': '", "| trim + '<|eot_id|>'", "'Assistant: '"})) {
     return ChatFamily{"bitnet-2b-4t", Bitnet2b};
@@ -156,6 +155,13 @@ std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source, const s
   }
   return RecogniseChatMl(source);
 }
+
+bool IsFaultyBitnetTemplate(std::string_view source) { return HasAll(source, {"BITNETAssistant"}); }
+
+const char* const kBitnetTemplate =
+    "{% for message in messages %}{{ message['role'] | capitalize + ': ' + message['content'] | "
+    "trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}"
+    "{% endif %}";
 
 std::string ChatFamilyNames() {
   return "bitnet-2b-4t, llama-2, llama-3, llama-3.1, gemma, falcon3, chatml, qwen3, zephyr, plain "

@@ -32,6 +32,11 @@ std::optional<ChatFamily> RecogniseChatTemplate(std::string_view source,
                                                 const std::string& bos_token,
                                                 const std::string& eos_token);
 
+// Whether `source` is what a faulty conversion wrote into GGUF files of BitNet 2B, and the model's
+// own template.
+bool IsFaultyBitnetTemplate(std::string_view source);
+extern const char* const kBitnetTemplate;
+
 // Names of all families, for messages.
 std::string ChatFamilyNames();
 

@@ -88,6 +88,10 @@ ChatTemplate ChatTemplate::FromFiles(const std::string& dir, const std::string& 
   return {source, TokenText(config, "bos_token"), TokenText(config, "eos_token")};
 }
 
+std::string ChatTemplate::source() const {
+  return IsFaultyBitnetTemplate(source_) ? kBitnetTemplate : source_;
+}
+
 std::string ChatTemplate::Problem() const {
   if (!present()) {
     return "this model has no chat template, expected one in its tokenizer_config.json or "

@@ -29,6 +29,9 @@ class ChatTemplate {
                                 const std::string& chat_template);
 
   bool present() const { return !source_.empty(); }
+  // What other programs should be given: the text as it was read, without white space around it;
+  // for the faulty copy of BitNet 2B's template in its GGUF file, the model's own.
+  std::string source() const;
   // Why Render throws; empty where it does not.
   std::string Problem() const;
   std::string family() const { return family_ ? family_->name : ""; }

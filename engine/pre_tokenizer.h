@@ -23,6 +23,7 @@ struct SplitStage {
   bool invert = false;  // matches and stretches between them change parts
   // The pattern sees bytes spelled as in byte_alphabet.h: stages behind a "ByteLevel" in the file.
   bool on_bytes = false;
+  friend bool operator==(const SplitStage&, const SplitStage&) = default;
 };
 
 // GPT-2's pattern, which a ByteLevel pre-tokenizer applies.

@@ -47,6 +47,9 @@ class Checkpoint {
   const SafetensorsTensor* Find(std::string_view name) const;  // nullptr where there is none
   // Throws kBadFile where the tensor is missing or its shape is another one.
   const SafetensorsTensor& Get(std::string_view name, std::span<const size_t> shape) const;
+  const std::map<std::string, const SafetensorsTensor*, std::less<>>& tensors() const {
+    return tensors_;
+  }
   size_t TotalBytes() const;
 
  private:

@@ -168,7 +168,13 @@ class SentencePieceTokenizer final : public PieceTableTokenizer {
 
 std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path,
                                              const std::vector<AddedPiece>& added) {
-  return std::make_unique<SentencePieceTokenizer>(ReadFile(model_path), model_path, added);
+  return MakeSentencePiece(ReadFile(model_path), model_path, added);
+}
+
+std::unique_ptr<Tokenizer> MakeSentencePiece(const std::string& serialized,
+                                             const std::string& where,
+                                             const std::vector<AddedPiece>& added) {
+  return std::make_unique<SentencePieceTokenizer>(serialized, where, added);
 }
 
 }  // namespace tern

@@ -44,16 +44,20 @@ std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const Pro
   return ids;
 }
 
+bool HasSentencePieceModel(const std::string& dir) {
+  const std::string model = dir + "/tokenizer.model";
+  if (!std::filesystem::exists(model)) return false;
+  // Llama 3's folders have a file of the same name in tiktoken's format, "IQ== 0" a line.
+  return !std::filesystem::exists(dir + "/tokenizer.json") || !BeginsLikeTiktoken(model);
+}
+
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
   if (IsGgufFile(dir)) return LoadGgufTokenizer(GgufFile(dir));
-  const std::string model = dir + "/tokenizer.model", json = dir + "/tokenizer.json";
-  const bool has_model = std::filesystem::exists(model), has_json = std::filesystem::exists(json);
-  if (!has_model && !has_json) {
-    throw NotFound(dir + ": no tokenizer.model and no tokenizer.json; fetch one of them");
+  if (HasSentencePieceModel(dir)) {
+    return LoadSentencePiece(dir + "/tokenizer.model", AddedPieces(ReadTokenizerFiles(dir)));
   }
-  // Llama 3's folders have a file of the same name in tiktoken's format, "IQ== 0" a line.
-  if (has_model && !(has_json && BeginsLikeTiktoken(model))) {
-    return LoadSentencePiece(model, AddedPieces(ReadTokenizerFiles(dir)));
+  if (!std::filesystem::exists(dir + "/tokenizer.json")) {
+    throw NotFound(dir + ": no tokenizer.model and no tokenizer.json; fetch one of them");
   }
   return MakeJsonTokenizer(ReadTokenizerFiles(dir));
 }

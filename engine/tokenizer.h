@@ -58,6 +58,9 @@ std::vector<TokenId> EncodeParts(const Tokenizer& tokenizer, std::span<const Pro
 // kNotFound, kBadFile where the files contradict themselves or each other, kUnsupported.
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir);
 
+// Whether it is tokenizer.model that decides the tokenizer of a Hugging Face directory.
+bool HasSentencePieceModel(const std::string& dir);
+
 // A token that other files add to a sentencepiece model's.
 struct AddedPiece {
   AddedToken token;
@@ -67,6 +70,10 @@ struct AddedPiece {
 // kUnsupported where it has no byte pieces or normalises text.
 std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& model_path,
                                              const std::vector<AddedPiece>& added = {});
+// The same of a serialised model; `where` begins the messages of errors.
+std::unique_ptr<Tokenizer> MakeSentencePiece(const std::string& serialized,
+                                             const std::string& where,
+                                             const std::vector<AddedPiece>& added);
 
 }  // namespace tern
 

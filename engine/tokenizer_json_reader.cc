@@ -181,8 +181,12 @@ class Reader {
         throw CannotRun(path_, "added token \"" + token.Text("content") +
                                    "\" with lstrip, rstrip or single_word");
       }
-      Put(ToId(token.where(), "id", token.Any("id")), token.Text("content"),
-          special ? TokenType::kControl : TokenType::kUserDefined);
+      const TokenId id = ToId(token.where(), "id", token.Any("id"));
+      const auto at = static_cast<size_t>(id);
+      const bool unknown = at < out_.types.size() && out_.types[at] == TokenType::kUnknown;
+      TokenType type = special ? TokenType::kControl : TokenType::kUserDefined;
+      if (unknown && special) type = TokenType::kUnknown;
+      Put(id, token.Text("content"), type);
     }
   }
 
@@ -332,8 +336,10 @@ TokenizerFiles ReadTokenizerFiles(const std::string& dir) {
           content("added_tokens.json")};
 }
 
+BpeVocabulary ReadTokenizerJson(const TokenizerFiles& files) { return Reader(files).Read(); }
+
 std::unique_ptr<Tokenizer> MakeJsonTokenizer(const TokenizerFiles& files) {
-  return MakeBpeTokenizer(Reader(files).Read());
+  return MakeBpeTokenizer(ReadTokenizerJson(files));
 }
 
 std::vector<AddedPiece> AddedPieces(const TokenizerFiles& files) {

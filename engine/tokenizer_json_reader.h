@@ -18,6 +18,9 @@ struct TokenizerFiles {
 };
 TokenizerFiles ReadTokenizerFiles(const std::string& dir);
 
+// tokenizer.json as it stands. Throws as MakeJsonTokenizer does.
+BpeVocabulary ReadTokenizerJson(const TokenizerFiles& files);
+
 // The tokenizer of tokenizer.json, with tokenizer_config.json for the end token. Byte-level BPE,
 // and BPE over characters with byte fallback; whatever in the file changes ids and is not known
 // here is kUnsupported, named. Throws kBadFile.

@@ -44,10 +44,12 @@ struct CommonOptions {
 
 // `common` outlives the parse and is filled in when the callback runs.
 void AddBench(CLI::App& app, const CommonOptions& common);
+void AddConvert(CLI::App& app, const CommonOptions& common);
 void AddDistill(CLI::App& app, const CommonOptions& common);
 void AddDoctor(CLI::App& app, const CommonOptions& common);
 void AddEval(CLI::App& app, const CommonOptions& common);
 void AddGenerate(CLI::App& app, const CommonOptions& common);
+void AddInfo(CLI::App& app, const CommonOptions& common);
 void AddPretrain(CLI::App& app, const CommonOptions& common);
 void AddPull(CLI::App& app, const CommonOptions& common);
 void AddServe(CLI::App& app, const CommonOptions& common);

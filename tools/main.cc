@@ -153,10 +153,12 @@ int Main(int argc, char** argv) {
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
   AddBench(app, common);
+  AddConvert(app, common);
   AddDistill(app, common);
   AddDoctor(app, common);
   AddEval(app, common);
   AddGenerate(app, common);
+  AddInfo(app, common);
   AddPretrain(app, common);
   AddPull(app, common);
   AddServe(app, common);

@@ -1,0 +1,128 @@
+// `tern convert` as a user runs it, and what it writes.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/model_dir.h"
+#include "tests/support/random_heads.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_model.h"
+
+namespace tern {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class ConvertTest : public ::testing::Test {
+ protected:
+  ConvertTest() {
+    ModelConfig config = TinyConfig();
+    config.vocab_size = 340;  // the tokenizer's
+    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
+    fs::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
+                  model_ + "/tokenizer.model");
+  }
+  ProgramResult Tern(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), TERN_PROGRAM);
+    arguments.insert(arguments.end(), {"--threads", "1"});
+    return RunProgram(arguments);
+  }
+  json Json(std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    const ProgramResult result = Tern(std::move(arguments));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out, nullptr, false);
+  }
+  json Generate(const std::string& model, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"generate",      "--model",      model, "--prompt",
+                                          "the cat",       "--max-tokens", "40",  "--ignore-eos",
+                                          "--temperature", "0.7"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Json(arguments);
+  }
+  void ExpectFailure(std::vector<std::string> arguments, int status, const std::string& what) {
+    const ProgramResult result = Tern(std::move(arguments));
+    EXPECT_EQ(result.status, status);
+    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_ / "model";
+};
+
+TEST_F(ConvertTest, EveryFormatWritesTheSameText) {
+  const json expected = Generate(model_)["token_ids"];
+  ASSERT_EQ(expected.size(), 40u);
+  const std::string gguf = dir_ / "x.gguf", hf = dir_ / "hf";
+  const json made = Json({"convert", "--model", model_, "--out", gguf});
+  EXPECT_EQ(made["format"], "gguf");
+  EXPECT_EQ(made["tokenizer"], true);
+  EXPECT_GT(made["bytes"], 1000);
+  EXPECT_EQ(Generate(gguf)["token_ids"], expected);
+  EXPECT_EQ(Json({"convert", "--model", gguf, "--out", hf})["format"], "hf");
+  EXPECT_EQ(Generate(hf)["token_ids"], expected);
+  const json floats =
+      Json({"convert", "--model", hf, "--out", dir_ / "plain", "--to", "gguf", "--tables", "f32"});
+  EXPECT_GT(floats["bytes"], made["bytes"]);
+  EXPECT_EQ(Generate(dir_ / "plain")["token_ids"], expected);
+  EXPECT_NE(Generate(gguf, {"--i2s-order", "64x16"})["token_ids"], expected);
+}
+
+TEST_F(ConvertTest, RandomWeightsInAKnownShape) {
+  std::vector<json> texts;
+  for (const char* out : {"hf", "x.gguf"}) {
+    Json({"convert", "--synthetic", "tiny", "--seed", "5", "--out", dir_ / out});
+    texts.push_back(Generate(dir_ / out)["token_ids"]);
+  }
+  EXPECT_EQ(texts[0].size(), 40u);
+  EXPECT_EQ(texts[0], texts[1]);
+  ExpectFailure({"convert", "--synthetic", "huge", "--out", dir_ / "no"}, 2, "huge");
+}
+
+TEST_F(ConvertTest, HeadsBesideAGgufFileAreFound) {
+  const std::string gguf = dir_ / "x.gguf";
+  Json({"convert", "--model", model_, "--out", gguf});
+  const auto drafted = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--draft", "tree"});
+    return Generate(gguf, more)["timings"]["drafted"].get<int>();
+  };
+  const int without = drafted({"--heads", "none"});
+  EXPECT_EQ(drafted({}), without);
+  SaveMedusaHeads(dir_ / "medusa", RandomHeads(3, 64, 0.05f, 1), 340);
+  const int beside = drafted({});
+  EXPECT_GT(beside, without);
+  // The file's own folder goes first.
+  SaveMedusaHeads(dir_ / "x.medusa", RandomHeads(1, 64, 0.05f, 1), 340);
+  EXPECT_NE(drafted({}), beside);
+}
+
+TEST_F(ConvertTest, FailuresAreOneLineAndLeaveNothing) {
+  const std::string out = dir_ / "out";
+  ExpectFailure({"convert", "--model", model_}, 2, "--out");
+  ExpectFailure({"convert", "--model", model_, "--out", out, "--to", "onnx"}, 2, "onnx");
+  ExpectFailure({"convert", "--model", model_, "--out", out, "--type", "tq2_0"}, 2, "--to gguf");
+  ExpectFailure({"convert", "--model", model_, "--out", out + ".gguf", "--type", "tq2_0"}, 1,
+                "blocks of 256");
+  ExpectFailure({"convert", "--model", dir_ / "none", "--out", out}, 1, "no such model");
+  ExpectFailure({"convert", "--model", model_, "--out", model_}, 1, "is the model itself");
+  ExpectFailure({"convert", "--model", model_, "--out", out, "--i2s-order", "2"}, 2, "i2s-order");
+  ExpectFailure({"convert", "--model", model_, "--out", "/proc/x/y"}, 1, "/proc/x/y");
+  EXPECT_EQ(dir_.Names(), std::vector<std::string>{"model"});
+  Json({"convert", "--model", model_, "--out", out});
+  ExpectFailure({"convert", "--model", model_, "--out", out}, 1, "exists already");
+  Json({"convert", "--model", model_, "--out", out, "--force"});
+  EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"model", "out"}));
+}
+
+TEST_F(ConvertTest, AModelWithoutTokenizerIsConvertedWithAWarning) {
+  fs::remove(model_ + "/tokenizer.model");
+  const ProgramResult result = Tern({"convert", "--model", model_, "--out", dir_ / "x.gguf"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.err.find("no tokenizer"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace tern
