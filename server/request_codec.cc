@@ -207,9 +207,9 @@ void CheckLimits(const GenerationOptions& generation) {
 
 Json ParseBody(std::string_view body) {
   if (JsonNestsTooDeep(body)) {
-    throw RequestError(
-        400, "invalid_json",
-        "the body nests deeper than " + std::to_string(kMostJsonNesting) + " values");
+    throw RequestError(400, "invalid_json",
+                       "the body is not JSON that is read here: it nests deeper than " +
+                           std::to_string(kMostJsonNesting) + " values");
   }
   Json json;
   try {

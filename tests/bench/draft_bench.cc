@@ -10,10 +10,10 @@
 #include "engine/medusa_drafter.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
+#include "kernels/random_data.h"
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
 #include "tests/bench/stopwatch.h"
-#include "kernels/random_data.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/tiny_model.h"
 

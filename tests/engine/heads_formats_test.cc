@@ -9,11 +9,11 @@
 #include "engine/error.h"
 #include "engine/heads_tensors.h"
 #include "engine/medusa_heads.h"
+#include "kernels/random_data.h"
 #include "tests/support/comparator.h"
 #include "tests/support/error_text.h"
 #include "tests/support/mixed.h"
 #include "tests/support/model_dir.h"
-#include "kernels/random_data.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 

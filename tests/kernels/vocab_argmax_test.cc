@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/random_data.h"
 #include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
 #include "tests/kernels/every_target.h"
-#include "tests/support/random_data.h"
 
 namespace tern::test {
 namespace {

@@ -10,8 +10,8 @@
 #include "engine/medusa_heads.h"
 #include "kernels/dense_matmul.h"
 #include "kernels/parallel.h"
-#include "tests/support/comparator.h"
 #include "kernels/random_data.h"
+#include "tests/support/comparator.h"
 #include "trainer/adamw.h"
 
 namespace tern::test {
