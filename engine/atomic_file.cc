@@ -33,20 +33,28 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::Write(const void* data, size_t bytes) {
-  buffer_.append(static_cast<const char*>(data), bytes);
   bytes_written_ += bytes;
+  if (bytes >= kBufferBytes) {  // a large tensor need not exist twice
+    Flush();
+    WriteThrough(static_cast<const char*>(data), bytes);
+    return;
+  }
+  buffer_.append(static_cast<const char*>(data), bytes);
   if (buffer_.size() >= kBufferBytes) Flush();
 }
 
 void AtomicFile::Flush() {
-  size_t done = 0;
-  while (done < buffer_.size()) {
-    const ssize_t count = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
+  WriteThrough(buffer_.data(), buffer_.size());
+  buffer_.clear();
+}
+
+void AtomicFile::WriteThrough(const char* data, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count = ::write(fd_, data + done, bytes - done);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) throw SystemError("cannot write " + path_, errno);
     done += static_cast<size_t>(count);
   }
-  buffer_.clear();
 }
 
 void AtomicFile::WriteAt(uint64_t offset, const void* data, size_t bytes) {

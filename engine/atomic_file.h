@@ -28,6 +28,7 @@ class AtomicFile {
 
  private:
   void Flush();
+  void WriteThrough(const char* data, size_t bytes);
   std::string path_, temporary_;
   std::string buffer_;
   uint64_t bytes_written_ = 0;

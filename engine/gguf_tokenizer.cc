@@ -1,6 +1,7 @@
 #include "engine/gguf_tokenizer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -121,6 +122,10 @@ GgufSentencePiece ReadGgufSentencePiece(const GgufFile& file) {
   const size_t unknown = UnknownToken(file, types);
   size_t learned = 0;  // and bytes: tokens up to the last of them
   for (size_t id = 0; id < tokens.size(); ++id) {
+    if (!std::isfinite(scores[id])) {
+      throw BadFile({file.path(), "score of token " + std::to_string(id), "a number",
+                     std::to_string(scores[id]), kAgain});
+    }
     TokenType type = types[id];
     if (type == TokenType::kUnknown) type = TokenType::kControl;  // sentencepiece has but one
     if (id == unknown) type = TokenType::kUnknown;

@@ -42,7 +42,10 @@ bool IsModelFile(const std::string& name) {
 // Replacing must not take anything along that is no model.
 void RequireReplaceable(const std::string& target) {
   std::error_code ignored;
-  if (!fs::is_directory(target, ignored)) return;
+  if (!fs::is_directory(target, ignored)) {
+    if (IsGgufFile(target)) return;
+    throw InvalidArgument(target + ": is no GGUF file; move it away or write elsewhere");
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(target)) {
     const std::string name = entry.path().filename().string();
     if (entry.is_regular_file() && IsModelFile(name)) continue;
@@ -55,6 +58,7 @@ void CheckTarget(const std::string& source, const std::string& target,
                  const ConvertOptions& options) {
   std::error_code ignored;
   if (!fs::exists(fs::symlink_status(target, ignored))) return;
+  if (fs::is_directory(target, ignored) && fs::is_empty(target, ignored)) return;
   if (fs::equivalent(source, target, ignored)) {
     throw InvalidArgument(target + ": is the model itself; write elsewhere");
   }

@@ -9,7 +9,7 @@
 
 #include "engine/chat_template.h"
 #include "engine/gguf.h"
-#include "engine/gguf_weights.h"
+#include "engine/gguf_writer.h"
 #include "engine/hf_config.h"
 #include "engine/hf_tokenizer_writer.h"
 #include "engine/tokenizer.h"
@@ -124,9 +124,11 @@ TEST(ModelConvertTest, NothingIsReplacedUnasked) {
   dir.Write("m/thesis.txt", "mine");
   ExpectHas(Refusal(source, dir / "m", replace), "thesis.txt");
   EXPECT_EQ(ReadFile(dir / "m/thesis.txt"), "mine");
-  ExpectHas(Refusal(source, dir / "x.gguf", {.format = ModelFormat::kHuggingFace, .replace = true}),
-            "");
-  EXPECT_EQ(dir.Names(), (std::vector<std::string>{"m", "x.gguf"}));
+  dir.Write("notes.gguf", "mine");
+  ExpectHas(Refusal(source, dir / "notes.gguf", replace), "is no GGUF file");
+  EXPECT_EQ(dir.Names(), (std::vector<std::string>{"m", "notes.gguf", "x.gguf"}));
+  fs::create_directory(dir / "empty");
+  Convert(source, dir / "empty");
 }
 
 // A model of this vocabulary, and a tokenizer's files, in `dir`.
@@ -244,6 +246,27 @@ TEST(ModelConvertTest, ATokenizerThatIsNotKeptExactlyIsNoticed) {
   WriteHfTokenizer(GgufFile(file), dir.path());
   ExpectHas(TokenizerDifference(*LoadTokenizer(file), *LoadTokenizer(dir.path())),
             "gets other tokens");
+}
+
+TEST(ModelConvertTest, DamagedUnigramVocabulariesAreErrors) {
+  const TempDir dir;
+  const auto refusal = [&](std::vector<std::string> tokens, std::vector<float> scores,
+                           std::vector<int32_t> types) {
+    WriteGguf(dir / "x.gguf",
+              {{"tokenizer.ggml.model", std::string("t5")},
+               {"tokenizer.ggml.tokens", std::move(tokens)},
+               {"tokenizer.ggml.scores", std::move(scores)},
+               {"tokenizer.ggml.token_type", std::move(types)}},
+              {});
+    return ErrorText([&] { LoadTokenizer(dir / "x.gguf"); });
+  };
+  ExpectHas(refusal({"<unk>", "a"}, {0}, {2, 1}), "scores");
+  ExpectHas(refusal({"<unk>", "a"}, {0, NAN}, {2, 1}), "score of token 1");
+  ExpectHas(refusal({"x", "a"}, {0, -1}, {1, 1}), "unknown text");
+  ExpectHas(refusal({"<unk>", "a"}, {0, -1}, {2, 9}), "1 to 6");
+  ExpectHas(refusal({"<unk>", "a", "a"}, {0, -1, -2}, {2, 1, 1}), "not a sentencepiece model");
+  ExpectHas(refusal({"<unk>", ""}, {0, -1}, {2, 1}), "not a sentencepiece model");
+  ExpectHas(refusal({"<unk>", "a"}, {0, -1}, {2, 1}), "no byte pieces");
 }
 
 TEST(ModelConvertTest, TheArmOrderIsReadWhereAsked) {
