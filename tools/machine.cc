@@ -63,11 +63,12 @@ void ReadCpuInfo(const std::string& root, Machine& machine) {
 
 void ReadCores(const std::string& cpus, Machine& machine) {
   machine.logical_cpus = CountOfList(Word(cpus + "/online"));
-  std::set<std::pair<int, int>> cores;  // (package, core)
+  std::set<std::string> cores;  // CPUs of one core share their list of siblings
   for (int cpu = 0; fs::exists(cpus + "/cpu" + std::to_string(cpu)); ++cpu) {
     const std::string topology = cpus + "/cpu" + std::to_string(cpu) + "/topology/";
     if (!fs::exists(topology)) continue;  // offline
-    cores.insert({Number(topology + "physical_package_id", 0), Number(topology + "core_id", cpu)});
+    const std::string siblings = Word(topology + "thread_siblings_list");
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
   }
   machine.physical_cores = static_cast<int>(cores.size());
   for (int i = 0; fs::exists(cpus + "/cpu0/cache/index" + std::to_string(i)); ++i) {

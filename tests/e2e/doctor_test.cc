@@ -151,8 +151,8 @@ TEST(MachineTest, ReadsWhatTheKernelTells) {
   write("sys/devices/system/cpu/online", "0-14,15\n");
   for (int cpu = 0; cpu < 16; ++cpu) {
     const std::string topology = "sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    write(topology + "core_id", std::to_string(cpu % 8));
-    write(topology + "physical_package_id", "0");
+    write(topology + "thread_siblings_list",
+          std::to_string(cpu % 8) + "," + std::to_string(cpu % 8 + 8));
   }
   write("sys/devices/system/cpu/cpu0/cache/index0/level", "2");
   write("sys/devices/system/cpu/cpu0/cache/index0/type", "Unified");
