@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "kernels/ceilings.h"
+#include "tools/machine.h"
 #include "trainer/machine.h"
 
 namespace tern {
@@ -41,7 +42,7 @@ double Median(std::vector<double> values) {
 }
 
 std::string CpuName() {
-  const std::string name = LineValue("/proc/cpuinfo", "model name");
+  const std::string name = ReadMachine().cpu;
   return name.empty() ? "unknown" : name;
 }
 

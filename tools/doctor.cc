@@ -54,6 +54,13 @@ Json MachineJson(const Report& r) {
                       {"bytes", cache.bytes},
                       {"cpus", cache.cpus}});
   }
+  Json nodes = Json::array();
+  for (const NumaNode& node : m.numa_nodes) {
+    nodes.push_back({{"id", node.id},
+                     {"cpus", node.cpus},
+                     {"memory_bytes", node.memory_bytes},
+                     {"available_bytes", node.available_bytes}});
+  }
   return {{"cpu", m.cpu},
           {"logical_cpus", m.logical_cpus},
           {"physical_cores", m.physical_cores},
@@ -62,7 +69,7 @@ Json MachineJson(const Report& r) {
           {"cgroup_cpus", m.cgroup_cpus > 0 ? Json(m.cgroup_cpus) : Json()},
           {"virtual_machine", m.virtual_machine},
           {"caches", caches},
-          {"numa_nodes", m.numa_nodes},
+          {"numa_nodes", nodes},
           {"governor", m.governor},
           {"load", m.load},
           {"memory_bytes", m.memory_bytes},
@@ -130,7 +137,13 @@ void PrintMachine(const Report& r) {
                      (m.swap_bytes > 0
                           ? Size(m.swap_used_bytes) + " of " + Size(m.swap_bytes) + " swap in use"
                           : "no swap") +
-                     "; NUMA nodes: " + std::to_string(m.numa_nodes));
+                     "; NUMA nodes: " + std::to_string(m.numa_nodes.size()));
+  for (const NumaNode& node : m.numa_nodes) {
+    if (m.numa_nodes.size() == 1) break;  // said already
+    Line(("NUMA node " + std::to_string(node.id)).c_str(),
+         std::to_string(node.cpus.size()) + " CPUs, " + Size(node.memory_bytes) + ", " +
+             Size(node.available_bytes) + " available");
+  }
   Line("huge pages", or_unknown(m.huge_pages));
   Line("limits",
        (m.cgroup_cpus > 0 ? std::to_string(m.cgroup_cpus).substr(0, 4) + " CPUs"

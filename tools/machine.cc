@@ -59,6 +59,10 @@ void ReadCpuInfo(const std::string& root, Machine& machine) {
       machine.virtual_machine = true;
     }
   }
+  if (machine.cpu.empty()) {  // arm64 numbers CPUs and names boards
+    std::ifstream board(root + "/proc/device-tree/model");
+    std::getline(board, machine.cpu, '\0');
+  }
 }
 
 void ReadCores(const std::string& cpus, Machine& machine) {
@@ -127,7 +131,7 @@ Machine ReadMachine(const std::string& root) {
   ReadCores(system + "/cpu", machine);
   ReadMemory(root, machine);
   ReadCgroup(root, machine);
-  machine.numa_nodes = CountOfList(Word(system + "/node/online"));
+  machine.numa_nodes = NumaNodes(system + "/node");
   std::ifstream(root + "/proc/loadavg") >> machine.load;
   cpu_set_t mask;
   CPU_ZERO(&mask);
@@ -179,8 +183,8 @@ std::vector<Advice> AdviceFor(const Machine& m, const std::vector<std::string>& 
   advise(!m.governor.empty() && m.governor != "performance" && m.governor != "schedutil",
          "the frequency governor is " + m.governor,
          "for steady speed: cpupower frequency-set -g performance");
-  advise(m.numa_nodes > 1,
-         "memory is in " + std::to_string(m.numa_nodes) +
+  advise(m.numa_nodes.size() > 1 && !BoundNumaNode(),
+         "memory is in " + std::to_string(m.numa_nodes.size()) +
              " NUMA nodes, and weights are read by all threads",
          "use --numa auto, which keeps threads and memory on one node");
   return advice;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/numa.h"
+
 namespace tern {
 
 struct CpuCache {
@@ -23,7 +25,7 @@ struct Machine {
   int allowed_cpus = 0;          // logical CPUs of this process's affinity mask
   double cgroup_cpus = 0;        // CPUs that the cgroup's quota grants; 0: no limit
   std::vector<CpuCache> caches;  // of the first CPU
-  int numa_nodes = 0;
+  std::vector<NumaNode> numa_nodes;
   bool virtual_machine = false;
   std::string governor;  // of the first CPU's frequency
   double load = 0;       // programs that want a CPU, mean of the last minute

@@ -138,6 +138,15 @@ TEST(DoctorTest, AModelThatDoesNotLoadIsOneOfTheFindings) {
   ExpectFailure(Doctor({"--model", "/no/such/model"}), {"no such model"});
 }
 
+// arm64 tells numbers of a CPU, not its name.
+TEST(MachineTest, ABoardHasItsName) {
+  const TempDir dir;
+  fs::create_directories(dir / "proc/device-tree");
+  dir.Write("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n");
+  dir.Write("proc/device-tree/model", std::string("Raspberry Pi 5 Model B Rev 1.0") + '\0');
+  EXPECT_EQ(ReadMachine(dir.path()).cpu, "Raspberry Pi 5 Model B Rev 1.0");
+}
+
 // A machine of 8 cores with SMT, two nodes and a container's limits, as the kernel describes it.
 TEST(MachineTest, ReadsWhatTheKernelTells) {
   const TempDir dir;
@@ -160,6 +169,7 @@ TEST(MachineTest, ReadsWhatTheKernelTells) {
   write("sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list", "0,8");
   write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
   write("sys/devices/system/node/online", "0-1\n");
+  write("sys/devices/system/node/node1/cpulist", "4-7,12-15\n");
   write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
   write("sys/fs/cgroup/cpu.max", "350000 100000\n");
   write("sys/fs/cgroup/memory.max", "8000000000\n");
@@ -168,7 +178,8 @@ TEST(MachineTest, ReadsWhatTheKernelTells) {
   EXPECT_TRUE(m.virtual_machine);
   EXPECT_EQ(m.logical_cpus, 16);
   EXPECT_EQ(m.physical_cores, 8);
-  EXPECT_EQ(m.numa_nodes, 2);
+  ASSERT_EQ(m.numa_nodes.size(), 2u);
+  EXPECT_EQ(m.numa_nodes[1].cpus.size(), 8u);
   EXPECT_DOUBLE_EQ(m.cgroup_cpus, 3.5);
   EXPECT_EQ(m.cgroup_memory_bytes, size_t{8'000'000'000});
   EXPECT_EQ(m.memory_bytes, 64'000'000 * size_t{1024});
