@@ -274,8 +274,9 @@ size_t GgufTensor::rows() const {
   return rows;
 }
 
-GgufFile::GgufFile(const std::string& path) : path_(path), file_(path) {
-  Cursor from(path_, file_.bytes());
+GgufFile::GgufFile(const std::string& path)
+    : path_(path), file_(std::make_shared<const MappedFile>(path)) {
+  Cursor from(path_, file_->bytes());
   ReadHead(path_, from);
   const size_t tensors = from.Count("number of tensors", kLeastTensorBytes);
   const size_t pairs = from.Count("number of metadata keys", kLeastPairBytes);
@@ -305,13 +306,14 @@ GgufFile::GgufFile(const std::string& path) : path_(path), file_(path) {
     throw Defect(path_, "general.alignment", "a power of two from 8 on", std::to_string(alignment));
   }
   const uint64_t begin = (from.position() + alignment - 1) & ~(alignment - 1);
-  if (begin > file_.bytes().size()) {
+  if (begin > file_->bytes().size()) {
     throw Defect(path_, "data", "from byte " + std::to_string(begin) + " on",
-                 "a file of " + std::to_string(file_.bytes().size()) + " bytes");
+                 "a file of " + std::to_string(file_->bytes().size()) + " bytes");
   }
-  const std::span<const std::byte> data = file_.bytes().subspan(begin);
+  const std::span<const std::byte> data = file_->bytes().subspan(begin);
   for (const auto& [tensor, offset] : offsets) PlaceTensor(data, alignment, offset, *tensor);
   CheckNoOverlap(tensors_);
+  for (auto& [name, tensor] : tensors_) tensor.file = file_;
 }
 
 const GgufValue* GgufFile::Value(std::string_view key, bool array, bool text) const {

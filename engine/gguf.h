@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,14 +51,21 @@ struct GgufTensor {
   std::vector<size_t> shape;  // row-major: a weight is [out, in], the reverse of the file's order
   // All of its bytes, at least 8-byte aligned; empty where the size of the type is not known.
   std::span<const std::byte> data;
+  std::shared_ptr<const MappedFile> file;  // that keeps `data`
 
   size_t cols() const { return shape.empty() ? 1 : shape.back(); }
   size_t rows() const;
 };
 
-// Move-only.
+// Move-only. Tensors live as long as the object, or as their `file` where somebody keeps it. What
+// was read leaves this process's memory with the object.
 class GgufFile {
  public:
+  ~GgufFile() {
+    if (file_ != nullptr) file_->DropPages();
+  }
+  GgufFile(GgufFile&&) = default;
+  GgufFile& operator=(GgufFile&&) = default;
   // Throws kNotFound, kBadFile where the content is not what the format demands (bytes missing, a
   // name twice, tensors that overlap or leave the file), kUnsupported for version 1, big-endian
   // files and models split over several files.
@@ -85,7 +93,7 @@ class GgufFile {
   const GgufValue* Value(std::string_view key, bool array, bool text) const;
 
   std::string path_;
-  MappedFile file_;
+  std::shared_ptr<const MappedFile> file_;
   std::map<std::string, GgufValue, std::less<>> metadata_;
   std::map<std::string, GgufTensor, std::less<>> tensors_;
 };

@@ -58,7 +58,7 @@ class Exporter {
   Exporter(const Model& model, GgmlType linears, GgmlType tables)
       : model_(model), linears_(linears), tables_(tables) {}
 
-  void AddTable(const std::string& name, const AlignedBuffer<BFloat16>& table) {
+  void AddTable(const std::string& name, const EmbeddingTable& table) {
     const size_t rows = static_cast<size_t>(model_.config.vocab_size);
     const size_t cols = table.size() / rows;
     Add(name, tables_, {rows, cols}, [&table, rows, cols, type = tables_] {

@@ -100,20 +100,23 @@ GgufWeights::GgufWeights(const std::string& path, I2sOrder order)
   if (i2s && !file_.Text(kActivationsKey)) config_.activations = Activations::kInt8;
 }
 
-AlignedBuffer<BFloat16> GgufWeights::LoadTable(Table which) {
+EmbeddingTable GgufWeights::LoadTable(Table which) {
   const size_t rows = static_cast<size_t>(config_.vocab_size);
   const size_t cols = static_cast<size_t>(config_.hidden_size);
   const GgufTensor& tensor = file_.Get(
       which == Table::kInput ? "token_embd.weight" : "output.weight", std::array{rows, cols});
-  AlignedBuffer<BFloat16> table(rows * cols);
+  EmbeddingTable mapped =
+      tensor.type == GgmlType::kBF16 ? MapTable(tensor.data, tensor.file) : EmbeddingTable();
+  AlignedBuffer<BFloat16> table(mapped.is_mapped() ? 0 : rows * cols);
   ParallelFor(rows, RowGrain(cols), [&](size_t begin, size_t end) {
     std::vector<float> values(cols);
     for (size_t row = begin; row < end; ++row) {
-      ReadAnyRow(tensor, row, order_, values);
+      ReadAnyRow(tensor, row, order_, values);  // also checks that they are finite
+      if (mapped.is_mapped()) continue;
       std::transform(values.begin(), values.end(), table.data() + row * cols, BFloat16::FromFloat);
     }
   });
-  return table;
+  return mapped.is_mapped() ? std::move(mapped) : EmbeddingTable(std::move(table));
 }
 
 AlignedBuffer<float> GgufWeights::LoadGain(Gain which, int32_t layer, size_t size) {

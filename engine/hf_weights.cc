@@ -39,20 +39,23 @@ HfWeights::HfWeights(const std::string& dir)
   }
 }
 
-AlignedBuffer<BFloat16> HfWeights::LoadTable(Table which) {
+EmbeddingTable HfWeights::LoadTable(Table which) {
   const std::string name = HfTableName(which);
   const size_t rows = static_cast<size_t>(config().vocab_size);
   const size_t cols = static_cast<size_t>(config().hidden_size);
   const SafetensorsTensor& tensor = checkpoint_.Get(name, std::array{rows, cols});
-  AlignedBuffer<BFloat16> table(rows * cols);
+  EmbeddingTable mapped =
+      tensor.dtype == "BF16" ? MapTable(tensor.data, tensor.file) : EmbeddingTable();
+  AlignedBuffer<BFloat16> table(mapped.is_mapped() ? 0 : rows * cols);
   ParallelFor(rows, RowGrain(cols), [&](size_t begin, size_t end) {
     AlignedBuffer<float> row(cols);
     for (size_t r = begin; r < end; ++r) {
-      ReadFloats(tensor, row.span(), r * cols);
+      ReadFloats(tensor, row.span(), r * cols);  // also checks that they are finite
+      if (mapped.is_mapped()) continue;
       std::transform(row.data(), row.data() + cols, table.data() + r * cols, BFloat16::FromFloat);
     }
   });
-  return table;
+  return mapped.is_mapped() ? std::move(mapped) : EmbeddingTable(std::move(table));
 }
 
 AlignedBuffer<float> HfWeights::LoadGain(Gain which, int32_t layer, size_t size) {

@@ -19,7 +19,7 @@ class HfWeights : public WeightSource {
   const ModelConfig& config() const override { return config_.model; }
   const HfConfig& hf_config() const { return config_; }
 
-  AlignedBuffer<BFloat16> LoadTable(Table table) override;
+  EmbeddingTable LoadTable(Table table) override;
   AlignedBuffer<float> LoadGain(Gain gain, int32_t layer, size_t size) override;
   TernaryMatrix LoadLinear(Linear linear, int32_t layer, size_t rows, size_t cols) override;
 

@@ -141,7 +141,7 @@ TensorToWrite HfScale(const std::string& name, float scale) {
 
 std::vector<TensorToWrite> HfPackedTensors(const Model& model) {
   std::vector<TensorToWrite> tensors;
-  const auto add_table = [&](Table which, const AlignedBuffer<BFloat16>& table) {
+  const auto add_table = [&](Table which, const EmbeddingTable& table) {
     const auto rows = static_cast<size_t>(model.config.vocab_size);
     tensors.push_back(
         {HfTableName(which), "BF16", {rows, table.size() / rows}, [&table](AtomicFile& file) {

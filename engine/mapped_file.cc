@@ -33,6 +33,10 @@ MappedFile::MappedFile(const std::string& path) {
   }
 }
 
+void MappedFile::DropPages() const {
+  if (data_ != nullptr) ::madvise(data_, size_, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }

@@ -26,6 +26,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
+  // Gives the pages read so far back to the page cache; they are mapped again when they are read.
+  void DropPages() const;
+
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
  private:

@@ -39,16 +39,16 @@ inline std::array<const TernaryMatrix*, 7> Linears(const LayerWeights& w) {
 
 struct Model {
   ModelConfig config;
-  AlignedBuffer<BFloat16> embed_tokens;  // [V, d]
-  AlignedBuffer<BFloat16> lm_head;       // [V, d]; empty where tied
-  std::vector<LayerWeights> layers;      // [L]
-  AlignedBuffer<float> norm;             // [d]
+  EmbeddingTable embed_tokens;       // [V, d]
+  EmbeddingTable lm_head;            // [V, d]; empty where tied
+  std::vector<LayerWeights> layers;  // [L]
+  AlignedBuffer<float> norm;         // [d]
   std::unique_ptr<RopeTable> rope;
   // Of OutputEmbedding, for greedy tokens; empty where nobody made it: those then take all logits.
   VocabScreen screen;
 
   MatView<const BFloat16> OutputEmbedding() const {  // [V, d]
-    const AlignedBuffer<BFloat16>& table = lm_head.size() > 0 ? lm_head : embed_tokens;
+    const EmbeddingTable& table = lm_head.size() > 0 ? lm_head : embed_tokens;
     return table.View(static_cast<size_t>(config.vocab_size),
                       static_cast<size_t>(config.hidden_size));
   }

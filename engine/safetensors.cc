@@ -146,13 +146,15 @@ std::string ShapeText(std::span<const size_t> shape) {
   return text + "]";
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
-  const std::string_view header = HeaderText(path, file_.bytes());
+SafetensorsFile::SafetensorsFile(const std::string& path)
+    : file_(std::make_shared<const MappedFile>(path)) {
+  const std::string_view header = HeaderText(path, file_->bytes());
   const Json json = ParseObject(path, header, "safetensors header");
-  const std::span<const std::byte> data = file_.bytes().subspan(kLengthBytes + header.size());
+  const std::span<const std::byte> data = file_->bytes().subspan(kLengthBytes + header.size());
   for (const auto& [name, entry] : json.items()) {
     if (name != "__metadata__") tensors_.emplace(name, ReadTensor(path, name, entry, data));
   }
+  for (auto& [name, tensor] : tensors_) tensor.file = file_;
   CheckCover(path, data, tensors_);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,16 +19,23 @@ namespace tern {
 struct SafetensorsTensor {
   std::string path;  // the file it lies in, for messages
   std::string name;
-  std::string dtype;                // as the file says: "F32", "BF16", "F16", "U8", ...
-  std::vector<size_t> shape;        // row-major; empty = a scalar
-  std::span<const std::byte> data;  // shape's product times the dtype's size; any alignment
+  std::string dtype;                       // as the file says: "F32", "BF16", "F16", "U8", ...
+  std::vector<size_t> shape;               // row-major; empty = a scalar
+  std::span<const std::byte> data;         // shape's product times the dtype's size; any alignment
+  std::shared_ptr<const MappedFile> file;  // that keeps `data`
 };
 
 std::string ShapeText(std::span<const size_t> shape);  // "[3, 4]"
 
-// Move-only. Tensors live as long as the object.
+// Move-only. Tensors live as long as the object, or as their `file` where somebody keeps it. What
+// was read leaves this process's memory with the object.
 class SafetensorsFile {
  public:
+  ~SafetensorsFile() {
+    if (file_ != nullptr) file_->DropPages();
+  }
+  SafetensorsFile(SafetensorsFile&&) = default;
+  SafetensorsFile& operator=(SafetensorsFile&&) = default;
   // Throws kNotFound, or kBadFile where the header is not what the format demands: too long for the
   // file, not JSON, an unknown dtype, a shape that overflows, or offsets that are not exactly the
   // data section.
@@ -35,7 +43,7 @@ class SafetensorsFile {
   const std::map<std::string, SafetensorsTensor, std::less<>>& tensors() const { return tensors_; }
 
  private:
-  MappedFile file_;
+  std::shared_ptr<const MappedFile> file_;
   std::map<std::string, SafetensorsTensor, std::less<>> tensors_;
 };
 

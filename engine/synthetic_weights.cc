@@ -93,7 +93,7 @@ class SyntheticWeights : public WeightSource {
   const std::string& path() const override { return path_; }
   const ModelConfig& config() const override { return config_; }
 
-  AlignedBuffer<BFloat16> LoadTable(Table table) override {
+  EmbeddingTable LoadTable(Table table) override {
     const auto rows = static_cast<size_t>(config_.vocab_size);
     const auto d = static_cast<size_t>(config_.hidden_size);
     const uint64_t key = Mix(seed_ ^ (1000 + static_cast<uint64_t>(table)));

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/config.h"
+#include "engine/embedding_table.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/ternary_pack.h"
@@ -43,8 +44,8 @@ enum class Table {
 };
 
 // Implementations check a tensor's shape, type and bytes when they are asked for it, and throw
-// Error naming file and tensor. Every result owns its memory: the source may go when the model is
-// made. Not thread-safe.
+// Error naming file and tensor. Every result owns or keeps its memory: the source may go when the
+// model is made. Not thread-safe.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -54,7 +55,7 @@ class WeightSource {
   virtual const ModelConfig& config() const = 0;
 
   // Finite values, bf16; wider ones are rounded to it. [V * d], row-major.
-  virtual AlignedBuffer<BFloat16> LoadTable(Table table) = 0;
+  virtual EmbeddingTable LoadTable(Table table) = 0;
   // Finite values, `size` of them.
   virtual AlignedBuffer<float> LoadGain(Gain gain, int32_t layer, size_t size) = 0;
   // Rows of q and k are in the order that half-split RoPE wants (pairs are elements i and i + hd/2

@@ -102,7 +102,7 @@ TEST(InfoTest, WhatIsUnusualIsNamed) {
   repack(model.layers[3].gate_proj,
          [](size_t i, int8_t) { return static_cast<int8_t>(i % 2 == 0 ? 1 : -1); });
   model.layers[4].down_proj.scale *= 64;
-  std::fill_n(model.embed_tokens.data(), 2 * config.hidden_size, BFloat16{});
+  std::fill_n(model.embed_tokens.mutable_data(), 2 * config.hidden_size, BFloat16{});
   std::fill_n(model.layers[2].ffn_sub_norm.data(), model.layers[2].ffn_sub_norm.size(), 0.0f);
   RawTensors tensors = PackedTensors(model);
   tensors["model.layers.0.self_attn.o_proj.weight"].bytes[7] = '\xff';  // code 3

@@ -55,9 +55,10 @@ uint32_t Mixed(uint64_t seed, uint64_t i) {
 // The model that tiny.gguf holds.
 Model TinyFixture() {
   Model model = MakeTinyModel(WideConfig());
-  const auto table = [](uint64_t seed, AlignedBuffer<BFloat16>& to) {
+  const auto table = [](uint64_t seed, EmbeddingTable& to) {
     for (size_t i = 0; i < to.size(); ++i) {
-      to[i] = BFloat16::FromFloat((static_cast<float>(Mixed(seed, i) % 256) - 128.0f) / 8);
+      to.mutable_data()[i] =
+          BFloat16::FromFloat((static_cast<float>(Mixed(seed, i) % 256) - 128.0f) / 8);
     }
   };
   const auto gain = [](uint64_t seed, AlignedBuffer<float>& to) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <random>
 
@@ -59,6 +60,30 @@ TEST(Loader, PackedModelComesBack) {
       ExpectSameModel(model, loaded);
     }
   }
+}
+
+// From 64 MiB on bf16 embeddings are not copied; they outlive the reader of their file, and a file
+// that replaces theirs does not change them.
+TEST(Loader, LargeTableIsUsedWhereItLies) {
+  ModelConfig config = SmallConfig();
+  config.hidden_size = 256;
+  config.num_attention_heads = 256 / config.head_dim;
+  config.vocab_size = static_cast<int32_t>(kMappedTableBytes / (2 * 256));
+  const Model model = MakeTinyModel(config);
+  const TempDir dir;
+  WriteModelDir(dir.path(), ConfigJson(config, HfLinears::kPacked, true),
+                PackedTensors(model, true));
+  const Model loaded = LoadModel(dir.path());
+  ASSERT_TRUE(loaded.embed_tokens.is_mapped());
+  EXPECT_FALSE(model.embed_tokens.is_mapped());
+  std::filesystem::remove(dir.path() + "/model.safetensors");
+  ExpectSameModel(model, loaded);
+
+  config.vocab_size -= 1;
+  const TempDir smaller;
+  WriteModelDir(smaller.path(), ConfigJson(config, HfLinears::kPacked, true),
+                PackedTensors(MakeTinyModel(config), true));
+  EXPECT_FALSE(LoadModel(smaller.path()).embed_tokens.is_mapped());
 }
 
 TEST(Loader, ModelInSeveralFiles) {

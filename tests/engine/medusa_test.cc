@@ -233,7 +233,7 @@ TEST(BackboneFingerprint, SeesEveryWeight) {
     EXPECT_NE(BackboneFingerprint(model), whole);
     value = before;
   };
-  changed(model.embed_tokens[1000]);
+  changed(model.embed_tokens.mutable_data()[1000]);
   changed(model.norm[63]);
   changed(model.layers[1].down_proj.scale);
   changed(model.layers[1].ffn_sub_norm[159]);

@@ -88,7 +88,7 @@ inline RawTensors PackedTensors(const Model& model, bool scale_multiplies = true
   const auto gain = [&](const std::string& name, const AlignedBuffer<float>& values) {
     tensors[name] = Raw("F32", {values.size()}, values.span());
   };
-  const auto table = [&](const std::string& name, const AlignedBuffer<BFloat16>& values) {
+  const auto table = [&](const std::string& name, const EmbeddingTable& values) {
     tensors[name] = Raw("BF16", {v, d}, values.span());
   };
   const auto linear = [&](const std::string& name, const TernaryMatrix& w) {
