@@ -13,6 +13,7 @@
 #include "engine/tokenizer.h"
 #include "kernels/dense_matmul.h"
 #include "kernels/dispatch.h"
+#include "kernels/parallel.h"
 #include "kernels/self_test.h"
 #include "tools/heads.h"
 
@@ -23,11 +24,13 @@ constexpr const char* kPrompt = "Once upon a time, there was a little girl named
 constexpr size_t kMostPrompt = 24;  // tokens of it, where a tokenizer makes more
 constexpr int32_t kGoldenTokens = 48, kTokens = 12;
 
-// fn(target) under every one up to that in force.
+// fn(target) under every one up to that in force; on one thread but for the last, which is the one
+// that will be used.
 void OnEveryTarget(const std::function<void(const std::string&)>& fn) {
   const std::string chosen = CurrentTarget();
   for (const std::string& target : SupportedTargets()) {
     SetMaxTarget(target);
+    const WithThreads threads(target == chosen ? ThreadCount() : 1);
     fn(target);
     if (target == chosen) break;
   }

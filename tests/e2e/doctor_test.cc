@@ -24,9 +24,12 @@ ProgramResult Doctor(std::vector<std::string> arguments) {
 }
 
 // Of another model: on the least, since it is not about the machine.
-ProgramResult DoctorOf(const std::string& model) {
+ProgramResult DoctorOf(const std::string& model, const std::vector<std::string>& more = {}) {
   const std::string least = SupportedTargets().front();
-  return Doctor({"--model", model, "--max-isa", least, "--threads", "1", "--heads", "none"});
+  std::vector<std::string> arguments = {"--model",   model, "--max-isa", least,
+                                        "--threads", "1",   "--heads",   "none"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return Doctor(arguments);
 }
 
 // A copy of the default model, with one file changed.
@@ -80,7 +83,7 @@ TEST(DoctorTest, PassesOnEveryInstructionSet) {
 }
 
 TEST(DoctorTest, SaysSoInWords) {
-  const ProgramResult result = Doctor({});
+  const ProgramResult result = DoctorOf(kModel);
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   EXPECT_NE(result.out.find("All is well."), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("huge pages"), std::string::npos) << result.out;
@@ -125,7 +128,7 @@ TEST(DoctorTest, EveryPartOfARecordingCounts) {
 TEST(DoctorTest, ARecordingIsMadeAndPasses) {
   const Copy copy;
   fs::remove(copy.File("tern_golden.json"));
-  const ProgramResult alone = Doctor({"--model", copy.path(), "--json"});
+  const ProgramResult alone = DoctorOf(copy.path(), {"--json"});
   ASSERT_EQ(alone.status, 0) << alone.err;
   for (const json& check : json::parse(alone.out)["checks"]) EXPECT_NE(check["name"], "weights");
   ASSERT_EQ(Doctor({"--model", copy.path(), "--record", copy.File("tern_golden.json")}).status, 0);
