@@ -154,7 +154,8 @@ void JudgeRows(std::span<const LinearReport* const> reports, std::vector<std::st
   }
   if (rows == 0) return;
   unusual->push_back(std::string(ShortName(reports[0]->linear)) + ": " + std::to_string(rows) +
-                     " of " + std::to_string(of) + " rows hold zeros only (layers " + layers + ")");
+                     " of " + std::to_string(of) + " rows hold zeros only (in layers " + layers +
+                     ")");
 }
 
 void JudgeLayers(const std::vector<LinearReport>& all, std::vector<std::string>* unusual) {

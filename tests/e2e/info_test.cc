@@ -111,10 +111,10 @@ TEST(InfoTest, WhatIsUnusualIsNamed) {
   const json info = InfoJson(dir / "m");
   const std::string unusual = info["unusual"].dump();
   for (const char* words :
-       {"q_proj: 3 of 320 rows hold zeros only (layers 1)", "layer 2 v_proj: 100.0% of the other",
-        "layer 3 gate_proj: 0.0% of the weights are zero", "layer 4 down_proj: scale",
-        "the vectors of 2 tokens are zero", "layer 2 ffn_sub_norm: all zero",
-        "model.layers.0.self_attn.o_proj.weight, byte 7"}) {
+       {"q_proj: 3 of 320 rows hold zeros only (in layers 1)",
+        "layer 2 v_proj: 100.0% of the other", "layer 3 gate_proj: 0.0% of the weights are zero",
+        "layer 4 down_proj: scale", "the vectors of 2 tokens are zero",
+        "layer 2 ffn_sub_norm: all zero", "model.layers.0.self_attn.o_proj.weight, byte 7"}) {
     ExpectHas(unusual, words);
   }
   ExpectHas(Info(dir / "m").out, "layer 4 down_proj: scale");
