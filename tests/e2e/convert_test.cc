@@ -7,7 +7,7 @@
 #include "tests/support/model_dir.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/run_program.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/text_model_dir.h"
 
 namespace tern {
 namespace {
@@ -17,13 +17,7 @@ using nlohmann::json;
 
 class ConvertTest : public ::testing::Test {
  protected:
-  ConvertTest() {
-    ModelConfig config = TinyConfig();
-    config.vocab_size = 340;  // the tokenizer's
-    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
-    fs::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
-                  model_ + "/tokenizer.model");
-  }
+  ConvertTest() { WriteTextModelDir(model_); }
   ProgramResult Tern(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), TERN_PROGRAM);
     arguments.insert(arguments.end(), {"--threads", "1"});

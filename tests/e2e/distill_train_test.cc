@@ -11,7 +11,7 @@
 #include "tests/support/kill_program.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/run_program.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/text_model_dir.h"
 #include "trainer/permutation.h"
 
 namespace tern::test {
@@ -24,20 +24,13 @@ class DistillTrainTest : public ::testing::Test {
  protected:
   DistillTrainTest() {
     setenv("OMP_WAIT_POLICY", "passive", 1);
-    WriteModel(model_, 1);
+    WriteTextModelDir(model_, 1);
     std::string prompts;
     for (int i = 0; i < 60; ++i)
       prompts += json{{"id", i}, {"prompt", "the cat " + std::to_string(i)}}.dump() + "\n";
     prompts_ = dir_.Write("prompts.jsonl", prompts);
   }
 
-  static void WriteModel(const std::string& dir, uint64_t seed) {
-    ModelConfig config = TinyConfig();
-    config.vocab_size = 340;  // the tokenizer's vocabulary
-    WriteModelDir(dir, ConfigJson(config), PackedTensors(MakeTinyModel(config, seed)));
-    fs::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
-                  dir + "/tokenizer.model", fs::copy_options::overwrite_existing);
-  }
   // Options and values of `more` replace those of the command, or join it.
   static std::vector<std::string> With(std::vector<std::string> command,
                                        const std::vector<std::string>& more) {
@@ -184,7 +177,7 @@ TEST_F(DistillTrainTest, DataOfAnotherModelIsRefused) {
   Run(Distill(data_));
   const auto before = RunResults(data_);
   ExpectFailure(Distill(data_, {"--seed", "5"}), "--seed: expected 0, got 5");
-  WriteModel(dir_ / "other", 2);
+  WriteTextModelDir(dir_ / "other", 2);
   model_ = dir_ / "other";
   ExpectFailure(Distill(data_), "backbone_fingerprint of the model: expected");
   ExpectFailure(Train(data_, dir_ / "out"), "made with another model: backbone_fingerprint");

@@ -8,7 +8,7 @@
 #include "tests/support/model_dir.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/run_program.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/text_model_dir.h"
 
 namespace tern {
 namespace {
@@ -17,16 +17,9 @@ using nlohmann::json;
 
 class EvalTest : public ::testing::Test {
  protected:
-  static constexpr const char* kTokenizer =
-      TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model";
-  static constexpr int32_t kVocab = 340;  // the tokenizer's
+  static constexpr int32_t kVocab = kTextModelVocab;
 
-  EvalTest() {
-    ModelConfig config = TinyConfig();
-    config.vocab_size = kVocab;
-    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
-    std::filesystem::copy_file(kTokenizer, model_ + "/tokenizer.model");
-  }
+  EvalTest() { WriteTextModelDir(model_); }
   ProgramResult Tern(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), TERN_PROGRAM);
     arguments.insert(arguments.end(), {"--model", model_, "--threads", "1"});

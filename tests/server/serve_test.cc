@@ -14,7 +14,7 @@
 #include "tests/support/http_client.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/run_program.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/text_model_dir.h"
 
 namespace tern {
 namespace {
@@ -23,13 +23,7 @@ using nlohmann::json;
 
 class ServeTest : public ::testing::Test {
  protected:
-  ServeTest() {
-    ModelConfig config = TinyConfig();
-    config.vocab_size = 340;  // the tokenizer's
-    WriteModelDir(model_, ConfigJson(config), PackedTensors(MakeTinyModel(config)));
-    std::filesystem::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
-                               model_ + "/tokenizer.model");
-  }
+  ServeTest() { WriteTextModelDir(model_); }
   // Starts the server and returns its port.
   int Start(std::vector<std::string> more = {}) {
     more.insert(more.begin(), {TERN_PROGRAM, "serve", "--model", model_, "--port", "0", "--json"});
