@@ -6,6 +6,7 @@
 #include <span>
 
 #include "kernels/mat_view.h"
+#include "kernels/vocab_screen.h"
 
 namespace tern {
 
@@ -14,7 +15,7 @@ using TokenId = int32_t;
 // n rows, one token each. What differs between prefill, decode, verification and training is data:
 //   use             rows            parents   logit_rows
 //   prefill chunk   up to a chunk   empty     none, or the last row
-//   decode          1               empty     that row (or greedy_rows)
+//   decode          1               empty     that row (or screened_rows)
 //   verify a tree   nodes           tree      those likely to be accepted, the root among them
 //   hidden states   a text          empty     none
 struct Batch {
@@ -25,8 +26,9 @@ struct Batch {
   // token. Empty = within each sequence the rows form one causal chain, in order.
   std::span<const int32_t> parents;
   std::span<const int32_t> logit_rows;  // rows whose logits are wanted; empty = none
-  // Rows of which only the token with the largest logit is wanted: half the memory traffic.
-  std::span<const int32_t> greedy_rows;
+  // Rows of which a token is to be chosen, but not every logit is wanted: half the memory traffic.
+  // REQUIRES a model with a screen.
+  std::span<const int32_t> screened_rows;
 };
 // A row's position follows from these: its parent's + 1, or the sequence's committed length at the
 // root.
@@ -34,8 +36,7 @@ struct Batch {
 struct ForwardResult {
   MatView<const float> hidden;  // [n, d] after the final norm
   MatView<const float> logits;  // [logit_rows.size(), V]
-  // [greedy_rows.size()] ArgMax of the row's logits: the largest's token, the lowest of equal ones
-  std::span<const TokenId> greedy;
+  ScreenedLogits* screened;     // of screened_rows
 };
 
 }  // namespace tern

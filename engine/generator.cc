@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/screened_sampler.h"
 #include "kernels/check.h"
 #include "kernels/parallel.h"
 
@@ -111,6 +112,8 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
       row_parents_(static_cast<size_t>(max_rows_)),
       logits_at_(static_cast<size_t>(max_rows_)),
       late_logits_(static_cast<size_t>(model.config.vocab_size)),
+      late_screened_(1, static_cast<size_t>(model.config.vocab_size),
+                     static_cast<size_t>(model.config.hidden_size)),
       logits_threshold_(RowShare(model.OutputEmbedding())) {
   TERN_CHECK(sequence_ == 0) << sequence_;
   if (tokenizer.vocab_size() > model.config.vocab_size) {
@@ -185,8 +188,7 @@ void Generator::Begin(std::span<const TokenId> prompt, const GenerationOptions& 
   options_.prefill_chunk = std::min(options.prefill_chunk, max_chunk_);
   tokens_.assign(prompt.begin(), prompt.end());
   prompt_size_ = prompt.size();
-  greedy_ = options.sampling.temperature == 0.0f && !options.sampling.Penalises() && bias.empty() &&
-            options.logprobs < 0;
+  screens_ = model_.has_screen() && CanScreen(options.sampling) && options.logprobs < 0;
   finish_.reset();
   result_ = GenerationResult();
 
@@ -216,7 +218,7 @@ void Generator::Prefill(const StepCallback& on_step) {
     const int32_t last_row = static_cast<int32_t>(count) - 1;
     Batch batch;
     batch.tokens = std::span<const TokenId>(tokens_).subspan(begin, count);
-    if (last) (greedy_ ? batch.greedy_rows : batch.logit_rows) = {&last_row, 1};
+    if (last) (screens_ ? batch.screened_rows : batch.logit_rows) = {&last_row, 1};
     if (count < kFewRows) SetThreadCount(threads_.chosen());
     const ForwardResult result = Forward(model_, batch, cache_, workspace_);
     cache_.CommitAll(sequence_);
@@ -226,7 +228,7 @@ void Generator::Prefill(const StepCallback& on_step) {
     }
     if (last) {
       hidden_ = result.hidden.RowSpan(count - 1);
-      finish_ = Append(greedy_ ? result.greedy[0] : Sample(result.logits.RowSpan(0)));
+      finish_ = Append(Choose(hidden_, 0, result));
     }
     Report(on_step);
   }
@@ -286,15 +288,8 @@ ForwardResult Generator::Verify(const DraftTree& draft) {
   Batch batch;
   batch.tokens = std::span<const TokenId>(row_tokens_).first(rows);
   batch.parents = std::span<const int32_t>(row_parents_).first(rows);
-  (greedy_ ? batch.greedy_rows : batch.logit_rows) = logit_rows_;
+  (screens_ ? batch.screened_rows : batch.logit_rows) = logit_rows_;
   return Forward(model_, batch, cache_, workspace_);
-}
-
-std::span<const float> Generator::LogitsOf(int32_t row, const ForwardResult& verified) {
-  const int32_t at = logits_at_[static_cast<size_t>(row)];
-  if (at >= 0) return verified.logits.RowSpan(static_cast<size_t>(at));
-  RowLogits(model_, verified.hidden.RowSpan(static_cast<size_t>(row)), late_logits_.span());
-  return late_logits_.span();
 }
 
 // Walks down from the root while a child carries exactly the token sampled at its parent's row: the
@@ -305,7 +300,8 @@ void Generator::Accept(const DraftTree& draft, const ForwardResult& verified) {
   while (true) {
     const int32_t row = node + 1;
     path_.push_back(row);
-    const TokenId token = Choose(row, verified);
+    const TokenId token = Choose(verified.hidden.RowSpan(static_cast<size_t>(row)),
+                                 logits_at_[static_cast<size_t>(row)], verified);
     finish_ = Append(token);
     if (finish_) break;
     const int32_t child = draft.Find(node, token);
@@ -321,15 +317,31 @@ void Generator::Accept(const DraftTree& draft, const ForwardResult& verified) {
   hidden_ = verified.hidden.RowSpan(static_cast<size_t>(path_.back()));
 }
 
-// The token behind a row whose history is all of tokens_.
-TokenId Generator::Choose(int32_t row, const ForwardResult& verified) {
-  return greedy_ ? ChooseGreedy(row, verified) : Sample(LogitsOf(row, verified));
+// The token behind a row whose history is all of tokens_. `at` is the row's place among those whose
+// logits, or bounds of them, the pass computed; -1: it did not.
+TokenId Generator::Choose(std::span<const float> hidden, int32_t at,
+                          const ForwardResult& verified) {
+  if (screens_) {
+    if (const std::optional<TokenId> token = ChooseScreened(hidden, at, verified)) return *token;
+    at = -1;
+  }
+  if (at >= 0) return Sample(verified.logits.RowSpan(static_cast<size_t>(at)));
+  RowLogits(model_, hidden, late_logits_.span());
+  return Sample(late_logits_.span());
 }
 
-TokenId Generator::ChooseGreedy(int32_t row, const ForwardResult& verified) {
-  const int32_t at = logits_at_[static_cast<size_t>(row)];
-  if (at >= 0) return verified.greedy[static_cast<size_t>(at)];
-  return RowGreedy(model_, verified.hidden.RowSpan(static_cast<size_t>(row)), workspace_);
+// None where bounds do not decide.
+std::optional<TokenId> Generator::ChooseScreened(std::span<const float> hidden, int32_t at,
+                                                 const ForwardResult& verified) {
+  ScreenedLogits& screened = at >= 0 ? *verified.screened : late_screened_;
+  if (at < 0)
+    screened.Screen({hidden.data(), 1, hidden.size()}, model_.OutputEmbedding(), model_.screen);
+  const std::optional<TokenId> token =
+      SampleScreened(screened, static_cast<size_t>(std::max(at, 0)), options_.sampling,
+                     static_cast<int32_t>(tokens_.size()), scratch_);
+  ++result_.timings.screened;
+  if (!token) ++result_.timings.screen_fallbacks;
+  return token;
 }
 
 TokenId Generator::Sample(std::span<const float> logits) {

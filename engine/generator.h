@@ -118,9 +118,9 @@ class Generator {
   void Step();
   const DraftTree& Propose();
   ForwardResult Verify(const DraftTree& draft);
-  TokenId Choose(int32_t row, const ForwardResult& verified);
-  TokenId ChooseGreedy(int32_t row, const ForwardResult& verified);
-  std::span<const float> LogitsOf(int32_t row, const ForwardResult& verified);
+  TokenId Choose(std::span<const float> hidden, int32_t at, const ForwardResult& verified);
+  std::optional<TokenId> ChooseScreened(std::span<const float> hidden, int32_t at,
+                                        const ForwardResult& verified);
   void Accept(const DraftTree& draft, const ForwardResult& verified);
   TokenId Sample(std::span<const float> logits);
   std::optional<FinishReason> Append(TokenId token);
@@ -149,16 +149,17 @@ class Generator {
   // Rows of the next verification: the root and the drafted nodes.
   std::vector<TokenId> row_tokens_;          // [max_rows]
   std::vector<int32_t> row_parents_, path_;  // [max_rows]
-  std::vector<int32_t> logit_rows_;          // [<= max_rows] whose logits the pass computes
-  std::vector<int32_t> logits_at_;           // [max_rows] place among them, or -1
-  AlignedBuffer<float> late_logits_;         // [V] of a row that was not among them
-  float logits_threshold_;                   // a drafted row of a lower score is not among them
+  std::vector<int32_t> logit_rows_;   // [<= max_rows] whose logits, or bounds, the pass computes
+  std::vector<int32_t> logits_at_;    // [max_rows] place among them, or -1
+  AlignedBuffer<float> late_logits_;  // [V] of a row that was not among them
+  ScreenedLogits late_screened_;      // of such a row
+  float logits_threshold_;            // a drafted row of a lower score is not among them
 
   // The current request.
   GenerationOptions options_;
   std::vector<TokenId> tokens_;  // prompt and text; all but the last are committed to the cache
   size_t prompt_size_ = 0;
-  bool greedy_ = false;            // the largest logit decides, and nobody asked for logits
+  bool screens_ = false;           // bounds of the logits are enough: nobody asked for them
   std::span<const float> hidden_;  // of the last committed row, in the workspace
   std::optional<FinishReason> finish_;
   GenerationResult result_;

@@ -15,7 +15,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/rope.h"
 #include "kernels/ternary_pack.h"
-#include "kernels/vocab_argmax.h"
+#include "kernels/vocab_screen.h"
 
 namespace tern {
 
@@ -44,8 +44,9 @@ struct Model {
   std::vector<LayerWeights> layers;  // [L]
   AlignedBuffer<float> norm;         // [d]
   std::unique_ptr<RopeTable> rope;
-  // Of OutputEmbedding, for greedy tokens; empty where nobody made it: those then take all logits.
+  // Of OutputEmbedding, for Batch::screened_rows; empty where nobody made it.
   VocabScreen screen;
+  bool has_screen() const { return screen.codes.rows > 0; }
 
   MatView<const BFloat16> OutputEmbedding() const {  // [V, d]
     const EmbeddingTable& table = lm_head.size() > 0 ? lm_head : embed_tokens;

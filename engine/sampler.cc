@@ -6,24 +6,17 @@
 #include <string>
 
 #include "engine/error.h"
+#include "engine/token_filters.h"
 #include "kernels/check.h"
 #include "kernels/vector_math.h"
 
 namespace tern {
 namespace {
 
-// No noise is larger: u has 32 random bits, so -log(-log(u)) <= -log(2^-33) = 22.87.
-constexpr float kMaxGumbelNoise = 23.0f;
-
 void CheckRange(const char* field, double value, double low, double high, const char* range) {
   if (value >= low && value <= high) return;  // false for NaN
   throw InvalidArgument(std::string(field) + " is " + std::to_string(value) + ", expected " +
                         range);
-}
-
-// Larger value first, lower index among equals.
-bool Before(const ScoredIndex& a, const ScoredIndex& b) {
-  return a.value > b.value || (a.value == b.value && a.index < b.index);
 }
 
 // The row with penalties and bias: `logits` itself where there are none.
@@ -47,52 +40,6 @@ std::span<const float> Adjust(std::span<const float> logits, const SamplingOptio
   return adjusted;
 }
 
-// The probability of each candidate relative to the most probable token; the sum of all is the
-// mass.
-struct Weights {
-  float max_logit;
-  float temperature;
-  float operator()(float logit) const { return Exp((logit - max_logit) / temperature); }
-};
-
-// Reorders `items` so that its first n are the smallest set of first-in-order items whose weights
-// reach `mass`; returns n. Weighted quickselect: expected linear time, no full sort. Deterministic:
-// pivots depend on the data only.
-size_t SelectMass(std::span<ScoredIndex> items, const Weights& weight, double mass) {
-  size_t begin = 0, end = items.size();
-  double before = 0.0;  // weight of items[0, begin)
-  while (end - begin > 1) {
-    const size_t middle = begin + (end - begin) / 2;
-    const auto first = items.begin() + static_cast<std::ptrdiff_t>(begin);
-    const auto split = items.begin() + static_cast<std::ptrdiff_t>(middle);
-    std::nth_element(first, split, items.begin() + static_cast<std::ptrdiff_t>(end), Before);
-    double upper = 0.0;
-    for (size_t i = begin; i < middle; ++i) upper += weight(items[i].value);
-    if (before + upper >= mass) {
-      end = middle;
-    } else {
-      before += upper;
-      begin = middle;
-    }
-  }
-  return end;
-}
-
-// Fills `candidates` with the `k` first tokens, in order, and cuts them to the probability top_p.
-size_t FilterTopK(std::span<const float> logits, size_t k, double top_p, const Weights& weight,
-                  std::span<ScoredIndex> candidates) {
-  TopK(logits, candidates.first(k));
-  if (top_p >= 1.0) return k;
-  double total = 0.0;
-  for (const ScoredIndex& item : candidates.first(k)) total += weight(item.value);
-  double sum = 0.0;
-  for (size_t i = 0; i < k; ++i) {
-    sum += weight(candidates[i].value);
-    if (sum >= top_p * total) return i + 1;
-  }
-  return k;
-}
-
 // top-p over the whole vocabulary.
 size_t FilterTopP(std::span<const float> logits, double top_p, const Weights& weight,
                   std::span<ScoredIndex> candidates) {
@@ -110,32 +57,6 @@ size_t FilterTopP(std::span<const float> logits, double top_p, const Weights& we
   }
   return SelectMass(candidates.first(count), weight, top_p * total);
 }
-
-// Keeps the best score seen; the lowest id among equals.
-class BestToken {
- public:
-  BestToken(const SamplingOptions& options, int32_t position)
-      : options_(options), position_(static_cast<uint32_t>(position)) {}
-  void Consider(TokenId token, float logit) {
-    const float scaled = logit / options_.temperature;
-    if (scaled + kMaxGumbelNoise < score_)
-      return;  // cannot win whatever its noise is: skip the noise
-    const float noise =
-        GumbelNoise(options_.seed, options_.stream, position_, static_cast<uint32_t>(token));
-    const float score = scaled + noise;
-    if (token_ < 0 || score > score_ || (score == score_ && token < token_)) {
-      score_ = score;
-      token_ = token;
-    }
-  }
-  TokenId token() const { return token_; }
-
- private:
-  const SamplingOptions& options_;
-  uint32_t position_;
-  float score_ = -std::numeric_limits<float>::infinity();
-  TokenId token_ = -1;
-};
 
 }  // namespace
 
@@ -170,16 +91,25 @@ TokenId SampleToken(std::span<const float> logits, const SamplingOptions& option
   best.Consider(top, max_logit);
   const bool all_ranks = options.top_k == 0 || static_cast<size_t>(options.top_k) >= row.size();
   if (all_ranks && options.top_p >= 1.0f) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      if (options.min_p > 0.0f && weight(row[i]) < options.min_p) continue;
-      best.Consider(static_cast<TokenId>(i), row[i]);
+    if (options.min_p > 0.0f) {
+      for (size_t i = 0; i < row.size(); ++i) {
+        if (weight(row[i]) >= options.min_p) best.Consider(static_cast<TokenId>(i), row[i]);
+      }
+      return best.token();
     }
+    for (const TokenId token : PossibleWinners(row, row, options, position, scratch))
+      best.Consider(token, row[static_cast<size_t>(token)]);
     return best.token();
   }
   const std::span<ScoredIndex> candidates = scratch.candidates.span().first(row.size());
-  const size_t kept = all_ranks ? FilterTopP(row, options.top_p, weight, candidates)
-                                : FilterTopK(row, static_cast<size_t>(options.top_k), options.top_p,
-                                             weight, candidates);
+  size_t kept = 0;
+  if (all_ranks) {
+    kept = FilterTopP(row, options.top_p, weight, candidates);
+  } else {
+    const auto first = candidates.first(static_cast<size_t>(options.top_k));
+    TopK(row, first);
+    kept = CutMass(first, weight, options.top_p);
+  }
   for (const ScoredIndex& item : candidates.first(kept)) {
     // min-p compares with the most probable token, so it may come last without seeing another sum.
     if (options.min_p > 0.0f && weight(item.value) < options.min_p) continue;

@@ -43,9 +43,17 @@ struct SamplingOptions {
 class SamplerScratch {
  public:
   explicit SamplerScratch(int32_t vocab_size)
-      : logits(static_cast<size_t>(vocab_size)), candidates(static_cast<size_t>(vocab_size)) {}
-  AlignedBuffer<float> logits;            // [V] with penalties and bias
+      : logits(static_cast<size_t>(vocab_size)),
+        lows(logits.size()),
+        highs(logits.size()),
+        noise(logits.size()),
+        candidates(logits.size()),
+        picked(logits.size()) {}
+  AlignedBuffer<float> logits;            // [V] with penalties and bias; or those of `picked`
+  AlignedBuffer<float> lows, highs;       // [V] bounds
+  AlignedBuffer<float> noise;             // [V]
   AlignedBuffer<ScoredIndex> candidates;  // [V] tokens that survive the filters
+  AlignedBuffer<TokenId> picked;          // [V] tokens looked at more closely
 };
 
 // The token that follows a row: argmax over the tokens that survive the filters of

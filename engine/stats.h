@@ -20,6 +20,8 @@ struct Timings {
   int64_t accepted = 0;        // of those, tokens that became text
   // [i] = verify steps that accepted a token at depth i + 1; they add up to `accepted`.
   std::array<int64_t, 64> accepted_at_depth{};
+  int64_t screened = 0;            // tokens chosen, or tried, from bounds of the logits
+  int64_t screen_fallbacks = 0;    // of those, what the bounds did not decide: took all logits
   int32_t threads = 0;             // that decoding had chosen at the end
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
   // Why drafting is off, empty where it is on or off was asked for; what is wrong with draft heads.

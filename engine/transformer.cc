@@ -11,9 +11,8 @@
 #include "kernels/quantize.h"
 #include "kernels/rope.h"
 #include "kernels/ternary_matmul.h"
-#include "kernels/top_k.h"
-#include "kernels/vocab_argmax.h"
 #include "kernels/vocab_projection.h"
+#include "kernels/vocab_screen.h"
 #include "kernels/weight_only_matmul.h"
 
 // Formulas: the reference implementations of BitNet b1.58 (RMSNorm before, and a second one inside,
@@ -48,17 +47,19 @@ void CheckSizes(const Pass& p) {
     throw InvalidArgument("forward: expected 1 to " + std::to_string(p.ws.max_rows()) +
                           " rows, got " + std::to_string(n));
   }
-  for (const auto& list : {p.batch.logit_rows, p.batch.greedy_rows}) {
+  for (const auto& list : {p.batch.logit_rows, p.batch.screened_rows}) {
     if (list.size() <= static_cast<size_t>(p.ws.max_logit_rows())) continue;
     throw InvalidArgument("forward: expected at most " + std::to_string(p.ws.max_logit_rows()) +
                           " rows with logits, got " + std::to_string(list.size()));
   }
+  if (!p.batch.screened_rows.empty() && !p.model.has_screen())
+    throw InvalidArgument("forward: screened rows, but the model has no screen");
   for (const auto& list : {p.batch.sequences, p.batch.parents}) {
     if (list.empty() || list.size() == n) continue;
     throw InvalidArgument("forward: sequences and parents: expected none or one per row (" +
                           std::to_string(n) + "), got " + std::to_string(list.size()));
   }
-  for (const auto& list : {p.batch.logit_rows, p.batch.greedy_rows}) {
+  for (const auto& list : {p.batch.logit_rows, p.batch.screened_rows}) {
     for (const int32_t row : list) {
       if (row >= 0 && static_cast<size_t>(row) < n) continue;
       throw InvalidArgument("forward: logit row: expected 0 to " + std::to_string(n - 1) +
@@ -303,10 +304,10 @@ MatView<float> Embed(const Pass& p) {
   return residual;
 }
 
-// The hidden rows of `list`, side by side.
-MatView<const float> Gather(const Pass& p, MatView<const float> hidden,
-                            std::span<const int32_t> list) {
-  const MatView<float> wanted = p.ws.logit_hidden.View(list.size(), hidden.cols);
+// The hidden rows of `list`, side by side in `buffer`.
+MatView<const float> Gather(MatView<const float> hidden, std::span<const int32_t> list,
+                            AlignedBuffer<float>& buffer) {
+  const MatView<float> wanted = buffer.View(list.size(), hidden.cols);
   for (size_t i = 0; i < list.size(); ++i)
     std::copy_n(hidden.Row(static_cast<size_t>(list[i])), hidden.cols, wanted.Row(i));
   return wanted;
@@ -316,27 +317,19 @@ MatView<const float> Logits(const Pass& p, MatView<const float> hidden) {
   const size_t m = p.batch.logit_rows.size();
   const MatView<float> logits = p.ws.logits.View(m, static_cast<size_t>(p.model.config.vocab_size));
   if (m == 0) return logits;
-  VocabProjection(Gather(p, hidden, p.batch.logit_rows), p.model.OutputEmbedding(), logits);
+  VocabProjection(Gather(hidden, p.batch.logit_rows, p.ws.logit_hidden), p.model.OutputEmbedding(),
+                  logits);
   p.Show("logits", -1, logits);
   return logits;
 }
 
-// The token of the largest logit of each row.
-void ChooseGreedy(const Model& model, MatView<const float> hidden, Workspace& ws,
-                  std::span<TokenId> tokens) {
-  if (model.screen.codes.rows > 0)
-    return VocabArgMax(hidden, model.OutputEmbedding(), model.screen, ws.argmax, tokens);
-  const MatView<float> logits = ws.logits.View(1, static_cast<size_t>(model.config.vocab_size));
-  for (size_t i = 0; i < hidden.rows; ++i) {
-    VocabProjection(hidden.Rows(i, 1), model.OutputEmbedding(), logits);
-    tokens[i] = ArgMax(logits.RowSpan(0));
-  }
-}
-
-std::span<const TokenId> GreedyTokens(const Pass& p, MatView<const float> hidden) {
-  const std::span<TokenId> tokens = p.ws.greedy.span().first(p.batch.greedy_rows.size());
-  if (!tokens.empty()) ChooseGreedy(p.model, Gather(p, hidden, p.batch.greedy_rows), p.ws, tokens);
-  return tokens;
+ScreenedLogits* Screen(const Pass& p, MatView<const float> hidden) {
+  const std::span<const int32_t> rows = p.batch.screened_rows;
+  if (rows.empty()) return nullptr;
+  ScreenedLogits& screened = p.ws.screened;
+  screened.Screen(Gather(hidden, rows, p.ws.screened_hidden), p.model.OutputEmbedding(),
+                  p.model.screen);
+  return &screened;
 }
 
 }  // namespace
@@ -354,20 +347,12 @@ ForwardResult Forward(const Model& model, const Batch& batch, KvCache& cache, Wo
   const MatView<float> hidden = workspace.hidden.View(residual.rows, residual.cols);
   RmsNorm(residual, model.norm.span(), model.config.rms_norm_eps, hidden);
   p.Show("norm", -1, hidden);
-  // Greedy ones first: without a screen they pass through the buffer of logits.
-  const std::span<const TokenId> greedy = GreedyTokens(p, hidden);
-  return {hidden, Logits(p, hidden), greedy};
+  return {hidden, Logits(p, hidden), Screen(p, hidden)};
 }
 
 void RowLogits(const Model& model, std::span<const float> hidden, std::span<float> logits) {
   VocabProjection({hidden.data(), 1, hidden.size()}, model.OutputEmbedding(),
                   {logits.data(), 1, logits.size()});
-}
-
-TokenId RowGreedy(const Model& model, std::span<const float> hidden, Workspace& workspace) {
-  TokenId token = 0;
-  ChooseGreedy(model, {hidden.data(), 1, hidden.size()}, workspace, {&token, 1});
-  return token;
 }
 
 }  // namespace tern

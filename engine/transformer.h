@@ -26,8 +26,6 @@ ForwardResult Forward(const Model& model, const Batch& batch, KvCache& cache, Wo
 
 // logits[V] of one row of ForwardResult::hidden, for which Forward was not asked: the same bits.
 void RowLogits(const Model& model, std::span<const float> hidden, std::span<float> logits);
-// ArgMax of those. Overwrites ForwardResult's logits where the model has no screen.
-TokenId RowGreedy(const Model& model, std::span<const float> hidden, Workspace& workspace);
 
 }  // namespace tern
 

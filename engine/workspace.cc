@@ -30,8 +30,8 @@ struct Sizes {
 
 Workspace::Workspace(const ModelConfig& config, int32_t max_rows, int32_t max_logit_rows,
                      int32_t max_context)
-    : argmax(static_cast<size_t>(std::max(max_logit_rows, 0)),
-             static_cast<size_t>(config.vocab_size), static_cast<size_t>(config.hidden_size)),
+    : screened(static_cast<size_t>(std::max(max_logit_rows, 0)),
+               static_cast<size_t>(config.vocab_size), static_cast<size_t>(config.hidden_size)),
       max_rows_(max_rows),
       max_logit_rows_(max_logit_rows),
       max_context_(max_context),
@@ -48,7 +48,7 @@ Workspace::Workspace(const ModelConfig& config, int32_t max_rows, int32_t max_lo
   normed = AlignedBuffer<float>(s.n * std::max({s.d, s.q, s.f}));
   logit_hidden = AlignedBuffer<float>(s.m * s.d);
   logits = AlignedBuffer<float>(s.m * s.vocab);
-  greedy = AlignedBuffer<int32_t>(s.m);
+  screened_hidden = AlignedBuffer<float>(s.m * s.d);
   attention_scratch = AlignedBuffer<float>(s.scratch);
   for (AlignedBuffer<int32_t>* list : {&sequences, &parents, &positions, &slots}) {
     *list = AlignedBuffer<int32_t>(s.n);
@@ -64,8 +64,8 @@ size_t Workspace::Bytes(const ModelConfig& config, int32_t max_rows, int32_t max
                         int32_t max_context) {
   const Sizes s(config, max_rows, max_logit_rows, max_context);
   const size_t per_row = 3 * s.d + 2 * s.q + 2 * s.kv + 2 * s.f + std::max({s.d, s.q, s.f}) + 6;
-  return 4 * (s.n * per_row + s.m * (s.d + s.vocab + 1) + s.scratch + s.tail) + s.codes +
-         s.n * sizeof(AttentionRow) + VocabArgMaxScratch::Bytes(s.m, s.vocab, s.d);
+  return 4 * (s.n * per_row + s.m * (2 * s.d + s.vocab) + s.scratch + s.tail) + s.codes +
+         s.n * sizeof(AttentionRow) + ScreenedLogits::Bytes(s.m, s.vocab, s.d);
 }
 
 QuantizedRows Workspace::Quantized(size_t n, size_t width) {

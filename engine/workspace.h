@@ -9,7 +9,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
 #include "kernels/quantize.h"
-#include "kernels/vocab_argmax.h"
+#include "kernels/vocab_screen.h"
 
 namespace tern {
 
@@ -33,16 +33,16 @@ class Workspace {
   QuantizedRows Quantized(size_t n, size_t width);
 
   // Activations. n = max_rows, m = max_logit_rows.
-  AlignedBuffer<float> residual;      // [n, d]
-  AlignedBuffer<float> q, k, v;       // [n, h*hd], [n, kv*hd], [n, kv*hd]
-  AlignedBuffer<float> attention;     // [n, h*hd]
-  AlignedBuffer<float> gate, up;      // [n, f]
-  AlignedBuffer<float> projected;     // [n, d]: what a block adds to the residual stream
-  AlignedBuffer<float> hidden;        // [n, d]
-  AlignedBuffer<float> logit_hidden;  // [m, d]: the rows of hidden that logits are wanted for
-  AlignedBuffer<float> logits;        // [m, V]
-  VocabArgMaxScratch argmax;          // of m rows
-  AlignedBuffer<int32_t> greedy;      // [m]
+  AlignedBuffer<float> residual;         // [n, d]
+  AlignedBuffer<float> q, k, v;          // [n, h*hd], [n, kv*hd], [n, kv*hd]
+  AlignedBuffer<float> attention;        // [n, h*hd]
+  AlignedBuffer<float> gate, up;         // [n, f]
+  AlignedBuffer<float> projected;        // [n, d]: what a block adds to the residual stream
+  AlignedBuffer<float> hidden;           // [n, d]
+  AlignedBuffer<float> logit_hidden;     // [m, d]: the rows of hidden that logits are wanted for
+  AlignedBuffer<float> logits;           // [m, V]
+  AlignedBuffer<float> screened_hidden;  // [m, d]: the rows of hidden that are screened
+  ScreenedLogits screened;               // of m rows
   AlignedBuffer<float> attention_scratch;
   AlignedBuffer<float> normed;  // [n, max(d, h*hd, f)]: fp32 inputs of linears; or for a tap only
   // The forest: one entry per row.

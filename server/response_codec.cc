@@ -102,6 +102,8 @@ OrderedJson TimingsJson(const Timings& timings) {
                       {"drafted", timings.drafted},
                       {"accepted", timings.accepted},
                       {"acceptance_length", timings.acceptance_length()},
+                      {"screened", timings.screened},
+                      {"screen_fallbacks", timings.screen_fallbacks},
                       {"draft", timings.draft_mode}};
   if (!timings.draft_reason.empty()) json["draft_reason"] = timings.draft_reason;
   return json;
@@ -120,6 +122,8 @@ Timings Sum(std::span<const Timings> all) {
     sum.verify_steps += timings.verify_steps;
     sum.drafted += timings.drafted;
     sum.accepted += timings.accepted;
+    sum.screened += timings.screened;
+    sum.screen_fallbacks += timings.screen_fallbacks;
     for (size_t i = 0; i < sum.accepted_at_depth.size(); ++i)
       sum.accepted_at_depth[i] += timings.accepted_at_depth[i];
     sum.draft_mode = timings.draft_mode;

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/kv_cache.h"
+#include "engine/screened_sampler.h"
 #include "engine/transformer.h"
 #include "engine/workspace.h"
 
@@ -55,7 +57,8 @@ class PassBench {
         cache_(model.config, 1, context_, (context_ + 63) / 64),
         workspace_(model.config, std::max(most_rows_, options.prefill_chunk), most_rows_, context_),
         tokens_(static_cast<size_t>(context_)),
-        rows_(static_cast<size_t>(most_rows_)) {
+        rows_(static_cast<size_t>(most_rows_)),
+        scratch_(model.config.vocab_size) {
     cache_.AddSequence();
     std::iota(rows_.begin(), rows_.end(), 0);
     // Scattered over the vocabulary, the same in every run.
@@ -86,15 +89,27 @@ class PassBench {
 
   double Pass(int32_t rows, PassKind kind) {
     const auto n = static_cast<size_t>(rows);
+    const bool chooses = kind == PassKind::kGreedy || kind == PassKind::kSampled;
     const Batch batch = {
         .tokens = std::span(tokens_).subspan(static_cast<size_t>(cache_.Length(0)), n),
         .logit_rows = std::span(rows_).first(kind == PassKind::kLogits ? n : 0),
-        .greedy_rows = std::span(rows_).first(kind == PassKind::kGreedy ? n : 0)};
+        .screened_rows = std::span(rows_).first(chooses ? n : 0)};
     const Clock::time_point start = Clock::now();
-    Forward(model_, batch, cache_, workspace_);
+    const ForwardResult result = Forward(model_, batch, cache_, workspace_);
+    for (size_t row = 0; chooses && row < n; ++row) Choose(result, row, kind);
     const double seconds = Since(start);
     cache_.DropPending(0);
     return seconds;
+  }
+
+  TokenId Choose(const ForwardResult& result, size_t row, PassKind kind) {
+    const SamplingOptions options{.temperature = kind == PassKind::kGreedy ? 0.0f : 1.0f};
+    const auto position = cache_.Length(0) + static_cast<int32_t>(row) + 1;
+    const std::optional<TokenId> token =
+        SampleScreened(*result.screened, row, options, position, scratch_);
+    if (token) return *token;
+    RowLogits(model_, result.hidden.RowSpan(row), scratch_.logits.span());
+    return SampleToken(scratch_.logits.span(), options, position, TokenCounts(), scratch_);
   }
 
   // Over the first tokens as a prefix of none.
@@ -157,6 +172,7 @@ class PassBench {
       case PassKind::kNothing:
         return 0.0;
       case PassKind::kGreedy:  // the screen
+      case PassKind::kSampled:
         return shape_.table_weights;
       case PassKind::kLogits:
         return sizeof(BFloat16) * shape_.table_weights;
@@ -187,6 +203,7 @@ class PassBench {
   Workspace workspace_;
   std::vector<TokenId> tokens_;  // [context]
   std::vector<int32_t> rows_;    // 0, 1, ..
+  SamplerScratch scratch_;
 };
 
 void CheckOptions(const Model& model, const PassBenchOptions& options) {
@@ -212,6 +229,8 @@ const char* ToString(PassKind kind) {
       return "hidden";
     case PassKind::kGreedy:
       return "greedy";
+    case PassKind::kSampled:
+      return "sampled";
     case PassKind::kLogits:
       return "logits";
   }
@@ -225,7 +244,8 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
   PassBenchReport report;
   report.logits_hash = bench.LogitsHash();
   report.zero_gates = bench.ZeroGates();
-  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kGreedy, PassKind::kLogits};
+  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kGreedy, PassKind::kSampled,
+                                 PassKind::kLogits};
   MachineCeilings machine;
   // Per context: prefix, then rounds. Then the prefill.
   const double parts = static_cast<double>(options.contexts.size()) * (options.rounds + 1.0) +

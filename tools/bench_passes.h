@@ -17,6 +17,7 @@ namespace tern {
 enum class PassKind {
   kNothing,  // hidden states only
   kGreedy,   // the most probable token of every row
+  kSampled,  // a token of every row, drawn from the whole distribution at temperature 1
   kLogits,   // all logits of every row
 };
 const char* ToString(PassKind kind);

@@ -46,10 +46,12 @@ struct Bench {
 
   double Pass(size_t m, bool decided) {
     return Microseconds([&] {
-      Forward(model,
-              {.tokens = std::span(text).first(m),
-               .greedy_rows = std::span(rows).first(decided ? m : 0)},
-              cache, ws);
+      const ForwardResult result =
+          Forward(model,
+                  {.tokens = std::span(text).first(m),
+                   .screened_rows = std::span(rows).first(decided ? m : 0)},
+                  cache, ws);
+      for (size_t i = 0; decided && i < m; ++i) result.screened->ArgMax(i);
       cache.DropPending(0);
     });
   }

@@ -33,7 +33,7 @@ TEST(Bench, MeasuresEveryPass) {
   for (const char* key : {"read_gb_per_s", "int8_gmac_per_s", "bf16_gmac_per_s"})
     EXPECT_GT(result["machine"][key].get<double>(), 0.0) << key;
   EXPECT_EQ(result["machine"]["threads"], 1);
-  ASSERT_EQ(result["passes"].size(), 12u);  // 2 contexts, 2 numbers of rows, 3 kinds
+  ASSERT_EQ(result["passes"].size(), 16u);  // 2 contexts, 2 numbers of rows, 4 kinds
   for (const json& pass : result["passes"]) {
     EXPECT_GT(pass["ms"].get<double>(), 0.0);
     EXPECT_NEAR(pass["tokens_per_second"].get<double>() * pass["ms"].get<double>(),
@@ -69,7 +69,7 @@ TEST(Bench, AgainstAnotherBinary) {
   std::vector<std::string> arguments = kTiny;
   arguments.insert(arguments.end(), {"--against", TERN_PROGRAM});
   const json result = BenchJson(arguments);
-  ASSERT_EQ(result["comparisons"].size(), 13u);
+  ASSERT_EQ(result["comparisons"].size(), 17u);
   for (const json& comparison : result["comparisons"])
     EXPECT_GT(comparison["ratio"].get<double>(), 0.0);
 }

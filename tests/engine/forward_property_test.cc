@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "engine/error.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "kernels/top_k.h"
@@ -182,27 +183,24 @@ TEST_P(ForwardProperty, TruncateThenContinueEqualsFresh) {
   }
 }
 
-// With the screen and without, together with logits of other rows and alone.
-TEST_P(ForwardProperty, GreedyTokensAreTheLargestLogits) {
-  const std::vector<int32_t> greedy_rows = {4, 0, 9, 9}, logit_rows = {1};
-  for (const bool screened : {true, false}) {
-    if (!screened) model_.screen = {};
-    KvCache cache(model_.config, 1, 64, 1);
-    Workspace workspace(model_.config, 10, 4, 64);
-    cache.AddSequence();
-    const ForwardResult result =
-        Forward(model_, {.tokens = First(10), .logit_rows = logit_rows, .greedy_rows = greedy_rows},
-                cache, workspace);
-    ASSERT_EQ(result.greedy.size(), greedy_rows.size());
-    const std::vector<float> logits(result.logits.Row(0),
-                                    result.logits.Row(0) + result.logits.cols);
-    for (size_t i = 0; i < greedy_rows.size(); ++i) {
-      const RowResult& row = alone_[static_cast<size_t>(greedy_rows[i])];
-      EXPECT_EQ(result.greedy[i], ArgMax(row.logits)) << screened << " " << i;
-      EXPECT_EQ(RowGreedy(model_, row.hidden, workspace), ArgMax(row.logits)) << screened;
-    }
-    EXPECT_TRUE(std::equal(alone_[1].logits.begin(), alone_[1].logits.end(), logits.begin()));
+// Together with logits of other rows and alone.
+TEST_P(ForwardProperty, ScreenedRowsHaveTheLargestLogits) {
+  const std::vector<int32_t> screened_rows = {4, 0, 9, 9}, logit_rows = {1};
+  KvCache cache(model_.config, 1, 64, 1);
+  Workspace workspace(model_.config, 10, 4, 64);
+  cache.AddSequence();
+  const Batch batch = {
+      .tokens = First(10), .logit_rows = logit_rows, .screened_rows = screened_rows};
+  const ForwardResult result = Forward(model_, batch, cache, workspace);
+  ASSERT_EQ(result.screened->rows(), screened_rows.size());
+  for (size_t i = 0; i < screened_rows.size(); ++i) {
+    const RowResult& row = alone_[static_cast<size_t>(screened_rows[i])];
+    EXPECT_EQ(result.screened->ArgMax(i), ArgMax(row.logits)) << i;
   }
+  EXPECT_TRUE(std::equal(alone_[1].logits.begin(), alone_[1].logits.end(), result.logits.Row(0)));
+  cache.DropPending(0);
+  model_.screen = {};
+  EXPECT_THROW(Forward(model_, batch, cache, workspace), Error);
 }
 
 TEST_P(ForwardProperty, DroppedRowsLeaveNoTrace) {

@@ -1,5 +1,6 @@
-// The largest logit through an int8 screen is the largest of VocabProjection's, on every target.
-#include "kernels/vocab_argmax.h"
+// Bounds of logits from an int8 screen hold, and the largest logit found by them is
+// VocabProjection's, on every target.
+#include "kernels/vocab_screen.h"
 
 #include <gtest/gtest.h>
 
@@ -14,19 +15,31 @@
 namespace tern::test {
 namespace {
 
+// Bounds hold, picked logits are VocabProjection's, and so is the largest.
 void ExpectSame(MatView<const float> hidden, MatView<const BFloat16> embedding) {
   const VocabScreen screen = MakeVocabScreen(embedding);
-  VocabArgMaxScratch scratch(hidden.rows, embedding.rows, embedding.cols);
-  AlignedBuffer<float> logits(hidden.rows * embedding.rows);
-  VocabProjection(hidden, embedding, logits.View(hidden.rows, embedding.rows));
-  std::vector<int32_t> tokens(hidden.rows, -1);
-  VocabArgMax(hidden, embedding, screen, scratch, tokens);
+  const size_t vocab = embedding.rows;
+  ScreenedLogits screened(hidden.rows, vocab, embedding.cols);
+  AlignedBuffer<float> buffer(hidden.rows * vocab), lows(vocab), highs(vocab);
+  const MatView<float> logits = buffer.View(hidden.rows, vocab);
+  VocabProjection(hidden, embedding, logits);
+  screened.Screen(hidden, embedding, screen);
   for (size_t i = 0; i < hidden.rows; ++i) {
-    EXPECT_EQ(tokens[i], ArgMax(logits.View(hidden.rows, embedding.rows).RowSpan(i))) << i;
+    EXPECT_EQ(screened.ArgMax(i), ArgMax(logits.RowSpan(i))) << i;
+    screened.Bounds(i, lows.span(), highs.span());
+    for (size_t v = 0; v < vocab; ++v) {
+      ASSERT_FALSE(logits.Row(i)[v] < lows[v] || logits.Row(i)[v] > highs[v])
+          << i << ", " << v << ": " << lows[v] << " " << logits.Row(i)[v] << " " << highs[v];
+    }
+    std::vector<int32_t> picked = {static_cast<int32_t>(vocab - 1), 0};
+    std::vector<float> exact(2);
+    screened.Exact(i, picked, exact);
+    EXPECT_EQ(exact[0], logits.Row(i)[vocab - 1]);
+    EXPECT_EQ(exact[1], logits.Row(i)[0]);
   }
 }
 
-TEST(VocabArgMax, IsThatOfAllLogits) {
+TEST(ScreenedLogits, IsThatOfAllLogits) {
   OnEveryTarget([] {
     for (const size_t vocab : {1u, 15u, 64u, 511u, 513u, 1200u}) {
       for (const size_t width : {1u, 16u, 77u, 256u}) {
@@ -44,7 +57,7 @@ TEST(VocabArgMax, IsThatOfAllLogits) {
 
 // Rows that differ from the best one by less than int8 can tell, in both directions, and equal
 // ones: the screen must leave all of them to bf16, where the lowest of equal ones wins.
-TEST(VocabArgMax, TellsRowsApartThatTheScreenCannot) {
+TEST(ScreenedLogits, TellsRowsApartThatTheScreenCannot) {
   OnEveryTarget([] {
     constexpr size_t kVocab = 1500, kWidth = 128;
     for (uint32_t seed = 0; seed < 20; ++seed) {
@@ -67,7 +80,7 @@ TEST(VocabArgMax, TellsRowsApartThatTheScreenCannot) {
 // Values that make the bounds as bad as they get: rows of one outlier, whose other elements round
 // to 0; zero rows; huge and tiny ones; hidden rows of one element, of zeros, of large and small
 // ones.
-TEST(VocabArgMax, HoldsForExtremeRows) {
+TEST(ScreenedLogits, HoldsForExtremeRows) {
   OnEveryTarget([] {
     constexpr size_t kVocab = 600, kWidth = 64;
     RandomData random(9);
@@ -94,18 +107,17 @@ TEST(VocabArgMax, HoldsForExtremeRows) {
   });
 }
 
-TEST(VocabArgMax, MultipliesFewRows) {
+TEST(ScreenedLogits, MultipliesFewRows) {
   constexpr size_t kVocab = 8192, kWidth = 256;
   RandomData random(4);
   const AlignedBuffer<BFloat16> embedding = random.BFloat16s(kVocab * kWidth);
   const AlignedBuffer<float> hidden = random.Floats(kWidth);
   const VocabScreen screen = MakeVocabScreen(embedding.View(kVocab, kWidth));
-  VocabArgMaxScratch scratch(1, kVocab, kWidth);
-  int32_t token;
-  VocabArgMax(hidden.View(1, kWidth), embedding.View(kVocab, kWidth), screen, scratch,
-              std::span(&token, 1));
-  EXPECT_GE(scratch.last_multiplied, 1u);
-  EXPECT_LE(scratch.last_multiplied, kVocab / 50);
+  ScreenedLogits screened(1, kVocab, kWidth);
+  screened.Screen(hidden.View(1, kWidth), embedding.View(kVocab, kWidth), screen);
+  screened.ArgMax(0);
+  EXPECT_GE(screened.last_multiplied, 1u);
+  EXPECT_LE(screened.last_multiplied, kVocab / 50);
 }
 
 // The same bits as the whole projection's.

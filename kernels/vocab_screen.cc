@@ -1,7 +1,7 @@
-#include "kernels/vocab_argmax.h"
+#include "kernels/vocab_screen.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/vocab_argmax.cc"
+#define HWY_TARGET_INCLUDE "kernels/vocab_screen.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
 #include <algorithm>
@@ -27,6 +27,20 @@
 HWY_BEFORE_NAMESPACE();
 namespace tern {
 namespace HWY_NAMESPACE {
+
+// Both bounds of `count` logits, a multiple of 16.
+void BoundLogits(const float* approximate, const float* norms, const float* errors, size_t count,
+                 float norm_weight, float error_weight, float* lows, float* highs) {
+  const FloatTag d;
+  const FloatVec a = hn::Set(d, norm_weight), b = hn::Set(d, error_weight);
+  for (size_t v = 0; v < count; v += hn::Lanes(d)) {
+    const FloatVec s = hn::LoadU(d, approximate + v);
+    const FloatVec margin =
+        hn::MulAdd(a, hn::Load(d, norms + v), hn::Mul(b, hn::Load(d, errors + v)));
+    hn::StoreU(hn::Sub(s, margin), d, lows + v);
+    hn::StoreU(hn::Add(s, margin), d, highs + v);
+  }
+}
 
 // The largest lower and the largest upper bound of a panel's logits.
 // approximate, norms and errors [count], count a multiple of 16.
@@ -54,6 +68,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace tern {
+HWY_EXPORT(BoundLogits);
 HWY_EXPORT(BoundPanel);
 
 namespace {
@@ -117,18 +132,18 @@ size_t VocabScreenBytes(size_t vocab, size_t width) {
   return Padded(vocab) * (PadK(width) + 3 * sizeof(float));
 }
 
-VocabArgMaxScratch::VocabArgMaxScratch(size_t rows, size_t vocab, size_t width)
-    : vocab_(vocab),
+ScreenedLogits::ScreenedLogits(size_t rows, size_t vocab, size_t width)
+    : most_(rows),
+      vocab_(vocab),
       approximate_(rows * Padded(vocab)),
       codes_(rows * PadK(width)),
       scales_(rows),
       sums_(rows),
-      weights_(2 * rows),
-      lows_(rows * Panels(vocab)),
-      highs_(rows * Panels(vocab)),
-      bests_(rows * Panels(vocab)),
-      tokens_(rows * Panels(vocab)),
-      counts_(rows * Panels(vocab)) {
+      norm_weights_(rows),
+      error_weights_(rows),
+      highs_(Panels(vocab)),
+      bests_(Panels(vocab)),
+      counts_(Panels(vocab)) {
   for (size_t row = 0; row < rows; ++row) {
     std::fill(approximate_.data() + row * Padded(vocab) + vocab,
               approximate_.data() + (row + 1) * Padded(vocab),
@@ -136,106 +151,106 @@ VocabArgMaxScratch::VocabArgMaxScratch(size_t rows, size_t vocab, size_t width)
   }
 }
 
-size_t VocabArgMaxScratch::Bytes(size_t rows, size_t vocab, size_t width) {
-  return rows * (sizeof(float) * (Padded(vocab) + 5 * Panels(vocab) + 4) + PadK(width));
+size_t ScreenedLogits::Bytes(size_t rows, size_t vocab, size_t width) {
+  return rows * (sizeof(float) * (Padded(vocab) + 4) + PadK(width)) +
+         Panels(vocab) * (2 * sizeof(float) + sizeof(ScoredIndex));
 }
 
-namespace {
+void ScreenedLogits::Screen(MatView<const float> hidden, MatView<const BFloat16> embedding,
+                            const VocabScreen& screen) {
+  const size_t n = hidden.rows, width = embedding.cols;
+  TERN_CHECK(hidden.cols == width && screen.codes.rows == embedding.rows &&
+             screen.codes.cols == width && embedding.rows == vocab_ && n <= most_)
+      << "vocabulary screen: hidden [" << n << ", " << hidden.cols << "], embedding ["
+      << embedding.rows << ", " << width << "], room for " << most_ << " rows of " << vocab_;
+  hidden_ = hidden;
+  embedding_ = embedding;
+  screen_ = &screen;
+  if (n == 0) return;
+  const QuantizedRows x = {codes_.View(n, PadK(width)), scales_.span().first(n),
+                           sums_.span().first(n)};
+  QuantizeRows(hidden, x);
+  for (size_t i = 0; i < n; ++i) {
+    BoundHidden(hidden.RowSpan(i), x.codes.Row(i), x.scales[i], &norm_weights_[i],
+                &error_weights_[i]);
+  }
+  Int8Matmul(screen.codes, x, {approximate_.data(), n, vocab_, Padded(vocab_)});
+}
 
-// What a call works on.
-struct Search {
-  MatView<const float> hidden;
-  MatView<const BFloat16> embedding;
-  const VocabScreen& screen;
-  MatView<const float> approximate;  // [n, V]
-  std::span<const float> norm_weights, error_weights;
-};
+void ScreenedLogits::Bounds(size_t row, std::span<float> lows, std::span<float> highs) const {
+  const float* const approximate = approximate_.data() + row * Padded(vocab_);
+  const auto bound = HWY_DYNAMIC_DISPATCH(BoundLogits);
+  ParallelFor(Panels(vocab_), RowGrain(kPanel), [&](size_t begin, size_t end) {
+    const size_t first = begin * kPanel, last = std::min(end * kPanel, vocab_);
+    const size_t whole = (last - first) / 16 * 16, rest = last - first - whole;
+    bound(approximate + first, screen_->norms.data() + first, screen_->errors.data() + first, whole,
+          norm_weights_[row], error_weights_[row], lows.data() + first, highs.data() + first);
+    if (rest == 0) return;
+    const size_t at = first + whole;
+    std::array<float, 16> low, high;
+    bound(approximate + at, screen_->norms.data() + at, screen_->errors.data() + at, 16,
+          norm_weights_[row], error_weights_[row], low.data(), high.data());
+    std::copy_n(low.data(), rest, lows.data() + at);
+    std::copy_n(high.data(), rest, highs.data() + at);
+  });
+}
 
-// The best of the embedding rows begin .. end that may reach `least`, in bf16.
-ScoredIndex BestOf(const Search& s, size_t row, size_t begin, size_t end, float least,
-                   int32_t* multiplied) {
+void ScreenedLogits::Exact(size_t row, std::span<const int32_t> tokens,
+                           std::span<float> logits) const {
+  ParallelFor(tokens.size(), ProductGrain(embedding_.cols), [&](size_t begin, size_t end) {
+    VocabProjectionOf(hidden_.RowSpan(row), embedding_, tokens.subspan(begin, end - begin),
+                      logits.subspan(begin, end - begin));
+  });
+}
+
+// The best of a panel's logits that may reach `least`; *multiplied of them took bf16.
+ScoredIndex ScreenedLogits::BestOfPanel(size_t row, size_t panel, float least,
+                                        int32_t* multiplied) const {
   std::array<int32_t, kPanel> picked;
   std::array<float, kPanel> logits;
   size_t count = 0;
-  const float* const approximate = s.approximate.Row(row);
-  for (size_t v = begin; v < end; ++v) {
+  const float* const approximate = approximate_.data() + row * Padded(vocab_);
+  for (size_t v = panel * kPanel; v < std::min(vocab_, (panel + 1) * kPanel); ++v) {
     const float margin =
-        s.norm_weights[row] * s.screen.norms[v] + s.error_weights[row] * s.screen.errors[v];
+        norm_weights_[row] * screen_->norms[v] + error_weights_[row] * screen_->errors[v];
     if (!(approximate[v] + margin < least)) picked[count++] = static_cast<int32_t>(v);
   }
   *multiplied = static_cast<int32_t>(count);
   if (count == 0) return {-1, -std::numeric_limits<float>::infinity()};
   const std::span<const float> found = std::span(logits).first(count);
-  VocabProjectionOf(s.hidden.RowSpan(row), s.embedding, std::span(picked).first(count),
+  VocabProjectionOf(hidden_.RowSpan(row), embedding_, std::span(picked).first(count),
                     std::span(logits).first(count));
-  const auto best = static_cast<size_t>(ArgMax(found));
+  const auto best = static_cast<size_t>(tern::ArgMax(found));
   return {picked[best], found[best]};
 }
 
-}  // namespace
-
-void VocabArgMax(MatView<const float> hidden, MatView<const BFloat16> embedding,
-                 const VocabScreen& screen, VocabArgMaxScratch& scratch,
-                 std::span<int32_t> tokens) {
-  const size_t n = hidden.rows, vocab = embedding.rows, width = embedding.cols;
-  TERN_CHECK(hidden.cols == width && screen.codes.rows == vocab && screen.codes.cols == width &&
-             tokens.size() == n && vocab == scratch.vocab_ && n <= scratch.scales_.size())
-      << "vocabulary argmax: hidden [" << n << ", " << hidden.cols << "], embedding [" << vocab
-      << ", " << width << "], " << tokens.size() << " tokens";
-  if (n == 0) return;
-  const QuantizedRows x = {scratch.codes_.View(n, PadK(width)), scratch.scales_.span().first(n),
-                           scratch.sums_.span().first(n)};
-  QuantizeRows(hidden, x);
-  const std::span<float> norm_weights = scratch.weights_.span().first(n);
-  const std::span<float> error_weights = scratch.weights_.span().subspan(n, n);
-  for (size_t i = 0; i < n; ++i) {
-    BoundHidden(hidden.RowSpan(i), x.codes.Row(i), x.scales[i], &norm_weights[i],
-                &error_weights[i]);
-  }
-  const size_t stride = Padded(vocab), panels = Panels(vocab);
-  const MatView<float> approximate(scratch.approximate_.data(), n, vocab, stride);
-  Int8Matmul(screen.codes, x, approximate);
-
-  const size_t grain = RowGrain(kPanel * n);
+int32_t ScreenedLogits::ArgMax(size_t row) {
+  const size_t panels = Panels(vocab_), grain = RowGrain(kPanel);
+  const float* const approximate = approximate_.data() + row * Padded(vocab_);
   const auto bound = HWY_DYNAMIC_DISPATCH(BoundPanel);
   ParallelFor(panels, grain, [&](size_t begin, size_t end) {
     for (size_t p = begin; p < end; ++p) {
-      const size_t first = p * kPanel, count = std::min(kPanel, stride - first);
-      for (size_t i = 0; i < n; ++i) {
-        bound(approximate.Row(i) + first, screen.norms.data() + first, screen.errors.data() + first,
-              count, norm_weights[i], error_weights[i], &scratch.lows_[p * n + i],
-              &scratch.highs_[p * n + i]);
-      }
+      const size_t first = p * kPanel, count = std::min(kPanel, Padded(vocab_) - first);
+      bound(approximate + first, screen_->norms.data() + first, screen_->errors.data() + first,
+            count, norm_weights_[row], error_weights_[row], &bests_[p].value, &highs_[p]);
     }
   });
-  // From here on the first panel's entry holds the row's largest lower bound.
-  for (size_t p = 1; p < panels; ++p) {
-    for (size_t i = 0; i < n; ++i)
-      scratch.lows_[i] = std::max(scratch.lows_[i], scratch.lows_[p * n + i]);
-  }
-  const Search search = {hidden, embedding, screen, approximate, norm_weights, error_weights};
+  float least = bests_[0].value;  // the largest lower bound
+  for (size_t p = 1; p < panels; ++p) least = std::max(least, bests_[p].value);
   ParallelFor(panels, grain, [&](size_t begin, size_t end) {
-    for (size_t at = begin * n; at < end * n; ++at) {
-      const size_t p = at / n, i = at % n;
-      ScoredIndex best = {-1, -std::numeric_limits<float>::infinity()};
-      scratch.counts_[at] = 0;
-      if (!(scratch.highs_[at] < scratch.lows_[i])) {
-        best = BestOf(search, i, p * kPanel, std::min(vocab, (p + 1) * kPanel), scratch.lows_[i],
-                      &scratch.counts_[at]);
-      }
-      scratch.bests_[at] = best.value;
-      scratch.tokens_[at] = best.index;
+    for (size_t p = begin; p < end; ++p) {
+      bests_[p] = {-1, -std::numeric_limits<float>::infinity()};
+      counts_[p] = 0;
+      if (!(highs_[p] < least)) bests_[p] = BestOfPanel(row, p, least, &counts_[p]);
     }
   });
-  scratch.last_multiplied = 0;
-  for (size_t i = 0; i < n; ++i) {
-    ScoredIndex best = {0, -std::numeric_limits<float>::infinity()};
-    for (size_t at = i; at < panels * n; at += n) {
-      scratch.last_multiplied += static_cast<size_t>(scratch.counts_[at]);
-      if (scratch.bests_[at] > best.value) best = {scratch.tokens_[at], scratch.bests_[at]};
-    }
-    tokens[i] = best.index;
+  last_multiplied = 0;
+  ScoredIndex best = {0, -std::numeric_limits<float>::infinity()};
+  for (size_t p = 0; p < panels; ++p) {
+    last_multiplied += static_cast<size_t>(counts_[p]);
+    if (bests_[p].value > best.value) best = bests_[p];
   }
+  return best.index;
 }
 
 }  // namespace tern
