@@ -79,6 +79,13 @@ std::string_view ToString(FinishReason reason) {
   return reason == FinishReason::kEos || reason == FinishReason::kStopString ? "stop" : "length";
 }
 
+void RequireTokenizerFits(const Model& model, const Tokenizer& tokenizer) {
+  if (tokenizer.vocab_size() <= model.config.vocab_size) return;
+  throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+                        " pieces, expected at most " + std::to_string(model.config.vocab_size) +
+                        ", the model's vocabulary; use the tokenizer that belongs to the model");
+}
+
 std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
                                   std::string_view text) {
   if (text.empty()) throw InvalidArgument("prompt is empty, expected at least one character");
@@ -116,11 +123,7 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, const Gener
                      static_cast<size_t>(model.config.hidden_size)),
       logits_threshold_(RowShare(model.OutputEmbedding())) {
   TERN_CHECK(sequence_ == 0) << sequence_;
-  if (tokenizer.vocab_size() > model.config.vocab_size) {
-    throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
-                          " pieces, expected at most " + std::to_string(model.config.vocab_size) +
-                          ", the model's vocabulary; use the tokenizer that belongs to the model");
-  }
+  RequireTokenizerFits(model, tokenizer);
   if (tokenizer.eos() >= 0) eos_.push_back(tokenizer.eos());
   logit_rows_.reserve(static_cast<size_t>(max_rows_));
   path_.reserve(static_cast<size_t>(max_rows_));

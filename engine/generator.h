@@ -80,6 +80,9 @@ struct GeneratorLimits {
   bool fixed_threads = false;
 };
 
+// Throws Error(kInvalidArgument) where `tokenizer` has ids that `model` has no vectors for.
+void RequireTokenizerFits(const Model& model, const Tokenizer& tokenizer);
+
 // Ids of a prompt's text, behind the beginning-of-sequence token where both the model's
 // configuration and the tokenizer have one. Throws Error(kInvalidArgument) where `text` is empty.
 std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,

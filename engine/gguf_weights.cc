@@ -94,6 +94,14 @@ GgufWeights::GgufWeights(const std::string& path, I2sOrder order)
       bitnet_(file_.Text("general.architecture").value_or("").starts_with("bitnet")),
       llama_(file_.Text("general.architecture") == "llama"),
       config_(ReadGgufConfig(file_)) {
+  // Running only the first layers would give a text, and a wrong one.
+  const std::string surplus =
+      TensorName(GainName(Gain::kInput), config_.num_hidden_layers, "weight");
+  if (file_.Find(surplus) != nullptr) {
+    throw BadFile({path, "block_count", "all layers of the file",
+                   std::to_string(config_.num_hidden_layers) + ", but there is a tensor " + surplus,
+                   "correct it or fetch the file again"});
+  }
   const GgufTensor* q = file_.Find("blk.0.attn_q.weight");
   // bitnet.cpp's own type, for models of its kind only.
   const bool i2s = q != nullptr && q->type == GgmlType::kI2_S;

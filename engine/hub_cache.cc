@@ -86,12 +86,16 @@ std::string FindInHubCache(const std::string& cache, const HubName& name) {
     throw NotFound(name.id + ": revision " + name.revision + " is not in the cache " + cache +
                    "; download it: tern pull " + name.id);
   }
-  if (fs::exists(snapshot / "config.json", ignored)) return snapshot.string();
   std::vector<std::string> ggufs;
   for (const auto& entry : fs::directory_iterator(snapshot, ignored)) {
     if (entry.path().extension() == ".gguf") ggufs.push_back(entry.path().filename().string());
   }
   std::sort(ggufs.begin(), ggufs.end());
+  // Repositories of GGUF files often have a config.json too.
+  const bool weights = fs::exists(snapshot / "model.safetensors", ignored) ||
+                       fs::exists(snapshot / "model.safetensors.index.json", ignored);
+  if (fs::exists(snapshot / "config.json", ignored) && (weights || ggufs.empty()))
+    return snapshot.string();
   if (ggufs.size() == 1) return (snapshot / ggufs[0]).string();
   if (ggufs.empty()) {
     throw NotFound(snapshot.string() + ": no config.json and no .gguf file; download it again: " +

@@ -26,7 +26,7 @@ std::string HubHomeDir();
 // `cache`/models--ORG--NAME.
 std::string HubModelDir(const std::string& cache, const std::string& id);
 
-// The folder with the model's files, or the only .gguf file where the folder has no config.json.
+// The folder with the model's files, or the only .gguf file where the folder has no safetensors.
 // Throws kNotFound where `cache` does not have it, kInvalidArgument where it has several .gguf
 // files and nothing says which.
 std::string FindInHubCache(const std::string& cache, const HubName& name);

@@ -57,6 +57,7 @@ void RequireReplaceable(const std::string& target) {
 void CheckTarget(const std::string& source, const std::string& target,
                  const ConvertOptions& options) {
   std::error_code ignored;
+  if (target.empty()) throw InvalidArgument("the path to write the model to is empty; give one");
   if (!fs::exists(fs::symlink_status(target, ignored))) return;
   if (fs::is_directory(target, ignored) && fs::is_empty(target, ignored)) return;
   if (fs::equivalent(source, target, ignored)) {
@@ -197,6 +198,9 @@ Converted ToGguf(const Model& model, const std::string& source, const std::strin
     WriteGguf(file, exported.metadata, {});
     RequireSameTokenizer(source, file);
   }
+  std::error_code code;  // as a folder's writer does
+  fs::create_directories(fs::absolute(target).parent_path(), code);
+  if (code) throw SystemError(target + ": cannot create its folder", code.value());
   ProgressReport progress(options, total);
   for (GgufTensorToWrite& tensor : exported.tensors) {
     tensor.bytes = [encode = std::move(tensor.bytes), &progress] {

@@ -53,6 +53,9 @@ bool HasSentencePieceModel(const std::string& dir) {
 
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::string& dir) {
   if (IsGgufFile(dir)) return LoadGgufTokenizer(GgufFile(dir));
+  std::error_code ignored;
+  if (std::filesystem::exists(dir, ignored) && !std::filesystem::is_directory(dir, ignored))
+    throw InvalidArgument(dir + ": neither a model's folder nor a GGUF file; give one of them");
   if (HasSentencePieceModel(dir)) {
     return LoadSentencePiece(dir + "/tokenizer.model", AddedPieces(ReadTokenizerFiles(dir)));
   }

@@ -176,6 +176,8 @@ void RunBench(const BenchOptions& options, const CommonOptions& common) {
   if (any && !all) throw CLI::ValidationError("--m, --k, --n", "go together, each 1 or more");
   if (any && !options.against.empty())
     throw CLI::ValidationError("--against", "does not go with --m, --k and --n");
+  if (!options.synthetic.empty() && !common.model.empty())
+    throw CLI::ValidationError("--synthetic", "does not go with --model");
   if (all) return RunGemm(options, common);
   if (!options.against.empty()) return RunAgainst(options, common);
   const auto start = std::chrono::steady_clock::now();

@@ -1,5 +1,6 @@
 #include "tools/bench_against.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,12 +10,20 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "engine/json_text.h"
 #include "tools/bench_machine.h"
 
 namespace tern {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr size_t kMostOutput = size_t{1} << 20;  // what `tern bench` writes is a few kilobytes
+
+Error NoBench(const std::string& path, std::string got) {
+  return BadFile({path + " bench", "output", "the JSON of tern bench", std::move(got),
+                  "give the path of a tern that has this command"});
+}
 
 // What a program writes to stdout; its stderr is ours.
 std::string Output(const std::vector<std::string>& command) {
@@ -39,11 +48,15 @@ std::string Output(const std::vector<std::string>& command) {
   for (ssize_t got; (got = read(ends[0], buffer, sizeof(buffer))) != 0;) {
     if (got < 0 && errno != EINTR) break;
     if (got > 0) text.append(buffer, static_cast<size_t>(got));
+    if (text.size() > kMostOutput) break;
   }
   close(ends[0]);
+  const bool endless = text.size() > kMostOutput;
+  if (endless) kill(child, SIGKILL);
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
+  if (endless) throw NoBench(command[0], "more than a megabyte");
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     throw Error(Error::Kind::kInternal,
                 command[0] + " bench: failed; run it alone with the same options to see why");
@@ -55,7 +68,7 @@ std::string Output(const std::vector<std::string>& command) {
 std::vector<std::pair<std::string, double>> Milliseconds(const std::string& path,
                                                          const std::string& text) {
   try {
-    const Json json = Json::parse(text);
+    const Json json = ParseJson<Json>(text);
     std::vector<std::pair<std::string, double>> result;
     for (const Json& pass : json.at("passes")) {
       result.emplace_back("context " + std::to_string(pass.at("context").get<int32_t>()) + ", " +
@@ -70,9 +83,8 @@ std::vector<std::pair<std::string, double>> Milliseconds(const std::string& path
                           1e3 * tokens / prefill.at("tokens_per_second").get<double>());
     }
     return result;
-  } catch (const Json::exception& error) {
-    throw BadFile({path + " bench", "output", "the JSON of tern bench", error.what(),
-                   "give the path of a tern that has this command"});
+  } catch (const Json::exception&) {
+    throw NoBench(path, "something else");
   }
 }
 
@@ -105,6 +117,7 @@ std::vector<Comparison> BenchAgainst(const std::string& path,
       ratios[what].push_back(other[what] / ms);
     }
   }
+  if (order.empty()) throw NoBench(path, "nothing that was measured here");
   std::vector<Comparison> result;
   for (const std::string& what : order)
     result.push_back({what, Median(here[what]), Median(there[what]), Median(ratios[what])});

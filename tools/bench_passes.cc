@@ -53,7 +53,7 @@ class PassBench {
         options_(options),
         shape_(ShapeOf(model)),
         most_rows_(*std::max_element(options.rows.begin(), options.rows.end())),
-        context_(MaxContext(options, most_rows_)),
+        context_(static_cast<int32_t>(MaxContext(options, most_rows_))),
         cache_(model.config, 1, context_, (context_ + 63) / 64),
         workspace_(model.config, std::max(most_rows_, options.prefill_chunk), most_rows_, context_),
         tokens_(static_cast<size_t>(context_)),
@@ -68,9 +68,9 @@ class PassBench {
   }
 
   // The longest prefix and the rows behind it.
-  static int32_t MaxContext(const PassBenchOptions& options, int32_t most_rows) {
-    const int32_t longest = *std::max_element(options.contexts.begin(), options.contexts.end());
-    return std::max(longest + most_rows, options.prefill);
+  static int64_t MaxContext(const PassBenchOptions& options, int64_t most_rows) {
+    const int64_t longest = *std::max_element(options.contexts.begin(), options.contexts.end());
+    return std::max<int64_t>(longest + most_rows, options.prefill);
   }
 
   double Prefill(int32_t tokens) {
@@ -210,10 +210,12 @@ void CheckOptions(const Model& model, const PassBenchOptions& options) {
   const auto positive = [](const std::vector<int32_t>& values, int32_t least) {
     return !values.empty() && *std::min_element(values.begin(), values.end()) >= least;
   };
-  if (!positive(options.rows, 1) || !positive(options.contexts, 0))
-    throw InvalidArgument("bench: rows of 1 or more and contexts of 0 or more are needed");
+  if (!positive(options.rows, 1) || !positive(options.contexts, 0) || options.prefill < 0) {
+    throw InvalidArgument(
+        "bench: rows of 1 or more, contexts of 0 or more and a prefill of 0 or more are needed");
+  }
   const int32_t most = *std::max_element(options.rows.begin(), options.rows.end());
-  const int32_t context = PassBench::MaxContext(options, most);
+  const int64_t context = PassBench::MaxContext(options, most);
   if (context > model.config.max_position_embeddings) {
     throw InvalidArgument("bench: " + std::to_string(context) +
                           " positions (context and rows, or prefill), but the model has " +

@@ -71,6 +71,8 @@ Converted Convert(const ConvertCommand& command, const CommonOptions& common,
 }
 
 void RunConvert(const ConvertCommand& command, const CommonOptions& common) {
+  if (!command.synthetic.empty() && !common.model.empty())
+    throw CLI::ValidationError("--synthetic", "does not go with --model");
   ConvertOptions options = Options(command);
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<Progress> progress;

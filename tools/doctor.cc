@@ -221,7 +221,7 @@ void AddDoctor(CLI::App& app, const CommonOptions& common) {
                       "Test nothing: write what --model says here into this file, which, named "
                       "tern_golden.json beside the model, is what later tests compare with");
   command->callback([record, &common] {
-    if (!record->empty()) return RecordModel(ResolveModel(common.model), *record);
+    if (!record->empty()) return RecordModel(ResolveModel(common.model), common.I2s(), *record);
     RunDoctor(common);
   });
 }

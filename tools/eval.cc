@@ -10,6 +10,7 @@
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/generator.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "kernels/parallel.h"
@@ -117,6 +118,7 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadModel(dir, common.I2s());
+  RequireTokenizerFits(model, *tokenizer);
   int64_t bytes = 0;
   const std::vector<TokenId> ids = EncodeDocuments(model, *tokenizer, file, &bytes);
   PerplexityReport report;

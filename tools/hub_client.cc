@@ -104,7 +104,9 @@ Outcome Get(const HubOptions& options, const std::string& url, uint64_t from, co
 bool MayPass(long status) { return status == 0 || status == 429 || status >= 500; }
 
 Error Refusal(const HubName& name, const std::string& url, const Outcome& outcome) {
-  const std::string what = name.id + ": " + url + ": status " + std::to_string(outcome.status);
+  const std::string answer =
+      outcome.status == 0 ? "no answer" : "status " + std::to_string(outcome.status);
+  const std::string what = name.id + ": " + url + ": " + answer;
   switch (outcome.status) {
     case 401:
       return NotFound(what + ": no such model, or it needs a login; check the name, or set " +
@@ -272,7 +274,10 @@ HubListing HubClient::List(const HubName& name) const {
     });
     if (outcome.status == kOk && outcome.complete) return ReadListing(url, text);
     const bool again = MayPass(outcome.status) || outcome.status == kOk;
-    if (!again || attempt >= options_.retries) throw Refusal(name, url, outcome);
+    // Nothing is under way yet that were worth waiting for; without a network this is where one
+    // waits.
+    const int retries = outcome.status == 0 ? std::min(options_.retries, 2) : options_.retries;
+    if (!again || attempt >= retries) throw Refusal(name, url, outcome);
     Wait(options_, attempt);
   }
 }

@@ -197,6 +197,7 @@ void AddWeights(const WeightReport& report, const ModelConfig& c, InfoJson& info
                          [&](const LinearReport& r) { return r.layer >= from && r.layer < to; }));
     layers.push_back(std::move(entry));
   }
+  info["gains"] = info["tables"] = InfoJson::array();  // printed also where none could be read
   info["all_linears"] = Summary(report.linears, [](const LinearReport&) { return true; });
   for (const GainReport& r : report.gains) {
     info["gains"].push_back({{"name", ShortName(r.gain)}, {"least", r.least}, {"most", r.most}});

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <string>
 
@@ -180,6 +181,10 @@ int Main(int argc, char** argv) {
     return Report(std::string(error.what()) + "; see tern --help", kMisuse);
   } catch (const std::bad_alloc&) {
     return Report("out of memory; use a smaller model, batch or context", kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return Report(error.path1().string() + ": " + error.code().message() +
+                      "; check the path and its permissions",
+                  kFailed);
   } catch (const std::exception& error) {
     return Report(error.what(), kFailed);
   }

@@ -45,8 +45,9 @@ std::vector<TokenId> Prompt(const Model& model, const Tokenizer& tokenizer) {
 
 class ModelTest {
  public:
-  ModelTest(const std::string& path, std::vector<SelfCheck>& checks)
-      : checks_(checks), tokenizer_(LoadTokenizer(path)), model_(LoadModel(path)) {
+  ModelTest(const std::string& path, I2sOrder order, std::vector<SelfCheck>& checks)
+      : checks_(checks), tokenizer_(LoadTokenizer(path)), model_(LoadModel(path, order)) {
+    RequireTokenizerFits(model_, *tokenizer_);
     Add("model loads", "");
     const std::string golden = (std::filesystem::path(path) / kGoldenFileName).string();
     if (!std::filesystem::exists(golden)) return;
@@ -115,7 +116,7 @@ std::vector<SelfCheck> TestModel(const std::string& path, const CommonOptions& c
   std::vector<SelfCheck> checks;
   const std::string chosen = CurrentTarget();
   try {
-    ModelTest test(path, checks);
+    ModelTest test(path, common.I2s(), checks);
     test.CheckGolden();
     test.CheckItself(common, path);
   } catch (const Error& error) {
@@ -125,9 +126,10 @@ std::vector<SelfCheck> TestModel(const std::string& path, const CommonOptions& c
   return checks;
 }
 
-void RecordModel(const std::string& path, const std::string& file) {
+void RecordModel(const std::string& path, I2sOrder order, const std::string& file) {
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(path);
-  const Model model = LoadModel(path);
+  const Model model = LoadModel(path, order);
+  RequireTokenizerFits(model, *tokenizer);
   const std::vector<TokenId> prompt = Prompt(model, *tokenizer);
   GoldenFile golden = {BackboneFingerprint(model), CurrentTarget(), {}};
   for (const float temperature : {0.0f, 0.75f}) {

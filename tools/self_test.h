@@ -24,7 +24,7 @@ std::vector<SelfCheck> TestKernels();
 std::vector<SelfCheck> TestModel(const std::string& path, const CommonOptions& common);
 
 // Records runs of the model at `path` into `file`, for TestModel.
-void RecordModel(const std::string& path, const std::string& file);
+void RecordModel(const std::string& path, I2sOrder order, const std::string& file);
 
 }  // namespace tern
 

@@ -1,6 +1,7 @@
 // `tern bench` as a user runs it. What it measures is the machine's; here only that it measures.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -83,11 +84,28 @@ TEST(Bench, SaysWhatItCannotMeasure) {
   };
   expect({"--synthetic", "huge"}, 1, "expected one of bitnet-2b-4t");
   expect({"--synthetic", "tiny", "--context", "600"}, 1, "the model has 512");
+  expect({"--synthetic", "tiny", "--context", "2147483647"}, 1, "the model has 512");
   expect({"--synthetic", "tiny", "--rows", "0"}, 1, "rows of 1 or more");
+  expect({"--synthetic", "tiny", "--prefill", "-1"}, 1, "prefill of 0 or more");
+  expect({"--synthetic", "tiny", "--model", "x"}, 2, "does not go with --model");
   expect({"--m", "3"}, 2, "go together");
   expect({"--m", "3", "--k", "200000", "--n", "5"}, 1, "--k up to");
   expect({"--synthetic", "tiny", "--against", "/nowhere/tern"}, 1, "no such program");
-  expect({"--synthetic", "tiny", "--against", "/bin/false"}, 1, "failed");
+  const auto expect_against = [&](const std::string& program, const char* words) {
+    expect({"--synthetic", "tiny", "--rows", "1", "--prefill", "0", "--against", program}, 1,
+           words);
+  };
+  expect_against("/bin/false", "failed");
+  expect_against("/bin/true", "expected the JSON of tern bench, got something else");
+  const TempDir dir;
+  const auto script = [&](const char* name, const std::string& line) {
+    const std::string path = dir.Write(name, "#!/bin/sh\n" + line + "\n");
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    return path;
+  };
+  expect_against(script("endless", "exec yes"), "got more than a megabyte");
+  expect_against(script("nothing", "echo '{\"passes\": []}'"),
+                 "got nothing that was measured here");
 }
 
 }  // namespace

@@ -111,6 +111,27 @@ TEST_F(ConvertTest, FailuresAreOneLineAndLeaveNothing) {
   EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"model", "out"}));
 }
 
+TEST_F(ConvertTest, ForceNeedsNothingToReplace) {
+  const std::string out = dir_ / "out";
+  Json({"convert", "--model", model_, "--out", out, "--force"});
+  const json expected = Generate(model_)["token_ids"];
+  EXPECT_EQ(Generate(out)["token_ids"], expected);
+  fs::create_directory_symlink("out", dir_ / "link");  // the link is replaced, not what it leads to
+  Json({"convert", "--model", model_, "--out", dir_ / "link", "--force"});
+  EXPECT_FALSE(fs::is_symlink(dir_ / "link"));
+  EXPECT_EQ(Generate(out)["token_ids"], expected);
+  EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"link", "model", "out"}));
+}
+
+TEST_F(ConvertTest, FoldersAboveAreMade) {
+  Json({"convert", "--model", model_, "--out", dir_ / "a/b", "--no-tokenizer"});
+  Json({"convert", "--model", model_, "--out", dir_ / "c/d/x.gguf", "--no-tokenizer"});
+  EXPECT_TRUE(fs::exists(dir_ / "c/d/x.gguf"));
+  ExpectFailure({"convert", "--model", model_, "--out", ""}, 1, "is empty");
+  ExpectFailure({"convert", "--model", model_, "--synthetic", "tiny", "--out", dir_ / "e"}, 2,
+                "does not go with --model");
+}
+
 TEST_F(ConvertTest, AModelWithoutTokenizerIsConvertedWithAWarning) {
   fs::remove(model_ + "/tokenizer.model");
   const ProgramResult result = Tern({"convert", "--model", model_, "--out", dir_ / "x.gguf"});

@@ -8,6 +8,7 @@
 
 #include "kernels/dispatch.h"
 #include "tests/support/run_program.h"
+#include "tests/support/text_model_dir.h"
 #include "tools/machine.h"
 
 namespace tern {
@@ -139,6 +140,28 @@ TEST(DoctorTest, AModelThatDoesNotLoadIsOneOfTheFindings) {
   const TempDir dir;
   ExpectFailure(DoctorOf(dir.path()), {"self-test", "tokenizer"});
   ExpectFailure(Doctor({"--model", "/no/such/model"}), {"no such model"});
+}
+
+TEST(DoctorTest, ATokenizerOfAnotherModelIsNamed) {
+  const TempDir dir;
+  WriteTextModelDir(dir / "m");
+  fs::copy_file(kModel + "/tokenizer.model", dir / "m/tokenizer.model",
+                fs::copy_options::overwrite_existing);
+  ExpectFailure(DoctorOf(dir / "m"), {"self-test", "use the tokenizer that belongs to the model"});
+  ExpectFailure(DoctorOf(kModel + "/config.json"), {"neither a model's folder nor a GGUF file"});
+}
+
+// I2_S in the other order is another model.
+TEST(DoctorTest, TheOrderOfWeightsCounts) {
+  const TempDir dir;
+  const std::string gguf = dir / "x.gguf", golden = dir / "golden.json";
+  WriteTextModelDir(dir / "m");
+  ASSERT_EQ(RunProgram({TERN_PROGRAM, "convert", "--model", dir / "m", "--out", gguf}).status, 0);
+  const auto recorded = [&](const std::string& order) {
+    EXPECT_EQ(Doctor({"--model", gguf, "--record", golden, "--i2s-order", order}).status, 0);
+    return json::parse(ReadFile(golden));
+  };
+  EXPECT_NE(recorded("128x32"), recorded("64x16"));
 }
 
 // arm64 tells numbers of a CPU, not its name.

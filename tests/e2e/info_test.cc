@@ -120,6 +120,19 @@ TEST(InfoTest, WhatIsUnusualIsNamed) {
   ExpectHas(Info(dir / "m").out, "layer 4 down_proj: scale");
 }
 
+TEST(InfoTest, WeightsThatCannotBeReadAreNamed) {
+  const TempDir dir;
+  RawTensors tensors = PackedTensors(MakeTinyModel(TinyConfig()));
+  std::erase_if(tensors, [](const auto& entry) {
+    return entry.first.find("norm") != std::string::npos ||
+           entry.first == "model.embed_tokens.weight";
+  });
+  WriteModelDir(dir / "m", ConfigJson(TinyConfig()), tensors);
+  const ProgramResult result = Info(dir / "m");
+  EXPECT_EQ(result.status, 0) << result.err;
+  for (const char* word : {"embed_tokens.weight", "q_proj", "unusual"}) ExpectHas(result.out, word);
+}
+
 TEST(InfoTest, WhatTernCannotRunIsStillListed) {
   const TempDir dir;
   json config = ConfigJson(TinyConfig());

@@ -310,6 +310,19 @@ TEST_F(PullTest, GgufFilesAreChosenByName) {
   EXPECT_NE(PullError().find("no .safetensors"), std::string::npos);
 }
 
+// As repositories of GGUF files often are.
+TEST_F(PullTest, AConfigurationBesideAGgufFileIsNoModel) {
+  hub_.files_.erase("model.safetensors");
+  hub_.Add("a.gguf", "GGUF a", true);
+  EXPECT_EQ(PullError(), "");
+  const fs::path snapshot = Model() / "snapshots" / kCommit;
+  EXPECT_TRUE(fs::exists(snapshot / "config.json"));
+  EXPECT_EQ(FindInHubCache(HubCacheDir(), {"org/name"}), (snapshot / "a.gguf").string());
+  hub_.Add("model.safetensors", "weights", true);
+  EXPECT_EQ(PullError(), "");
+  EXPECT_EQ(FindInHubCache(HubCacheDir(), {"org/name"}), snapshot.string());
+}
+
 TEST_F(PullTest, WhatIsNotThereIsToBePulled) {
   const std::string error = test::ErrorText([] { FindInHubCache(HubCacheDir(), {"org/name"}); });
   EXPECT_NE(error.find("tern pull org/name"), std::string::npos) << error;

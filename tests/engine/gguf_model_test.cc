@@ -383,6 +383,9 @@ TEST(GgufModel, WhatCannotBeRunIsRefused) {
   ExpectRefusal(Refusal([](E& e) { Value(e, "block_count") = uint32_t{2}; }),
                 "tensor blk.1.attn_q.weight: expected [256, 256], got none");
   ExpectRefusal(Refusal([](E& e) { Value(e, "block_count") = uint32_t{0}; }), "block_count");
+  ExpectRefusal(
+      Refusal([](E& e) { Tensor(e, "blk.1.attn_norm.weight"); }),
+      "block_count: expected all layers of the file, got 1, but there is a tensor blk.1.");
   ExpectRefusal(Refusal([](E& e) { Value(e, "embedding_length") = uint32_t{128}; }),
                 "token_embd.weight: expected shape [V, 128], got [48, 256]");
   ExpectRefusal(Refusal([](E& e) { Value(e, "feed_forward_length") = uint32_t{128}; }),
