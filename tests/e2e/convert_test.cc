@@ -1,9 +1,11 @@
 // `tern convert` as a user runs it, and what it writes.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "engine/atomic_folder.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/run_program.h"
@@ -121,6 +123,19 @@ TEST_F(ConvertTest, ForceNeedsNothingToReplace) {
   EXPECT_FALSE(fs::is_symlink(dir_ / "link"));
   EXPECT_EQ(Generate(out)["token_ids"], expected);
   EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"link", "model", "out"}));
+}
+
+// A process that was killed may have had the number of this one.
+TEST(AtomicFolderTest, WhatAKilledProcessLeftIsNotKept) {
+  const TempDir dir;
+  const std::string left = dir / ("out.tmp" + std::to_string(getpid()));
+  fs::create_directory(left);
+  WriteBytes(left + "/added_tokens.json", "of another model");
+  AtomicFolder folder(dir / "out");
+  folder.Write("config.json", "{}");
+  folder.Commit();
+  EXPECT_EQ(dir.Names(), std::vector<std::string>{"out"});
+  EXPECT_FALSE(fs::exists(dir / "out/added_tokens.json"));
 }
 
 TEST_F(ConvertTest, FoldersAboveAreMade) {
