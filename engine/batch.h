@@ -29,6 +29,8 @@ struct Batch {
   // Rows of which a token is to be chosen, but not every logit is wanted: half the memory traffic.
   // REQUIRES a model with a screen.
   std::span<const int32_t> screened_rows;
+  // Of a single row, where the model has the copies for it (zero_skip.h); changes no bit.
+  bool skip_zeros = true;
 };
 // A row's position follows from these: its parent's + 1, or the sequence's committed length at the
 // root.
@@ -37,6 +39,8 @@ struct ForwardResult {
   MatView<const float> hidden;  // [n, d] after the final norm
   MatView<const float> logits;  // [logit_rows.size(), V]
   ScreenedLogits* screened;     // of screened_rows
+  // By how much zero skipping reduced the bytes of weights read.
+  int64_t skipped_bytes = 0;
 };
 
 }  // namespace tern

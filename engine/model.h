@@ -14,6 +14,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/rope.h"
+#include "kernels/ternary_lines.h"
 #include "kernels/ternary_pack.h"
 #include "kernels/vocab_screen.h"
 
@@ -27,6 +28,7 @@ struct LayerWeights {
   AlignedBuffer<float> attn_sub_norm;             // [h*hd]; empty where the model has none
   AlignedBuffer<float> post_attention_layernorm;  // [d]
   AlignedBuffer<float> ffn_sub_norm;              // [f]; empty where the model has none
+  TernaryLines up_rows, down_columns;             // copies that zero_skip.h made, or empty
 };
 
 // The seven linears, in the order of LayerWeights.

@@ -45,6 +45,7 @@ Workspace::Workspace(const ModelConfig& config, int32_t max_rows, int32_t max_lo
   for (AlignedBuffer<float>* b : {&q, &attention}) *b = AlignedBuffer<float>(s.n * s.q);
   for (AlignedBuffer<float>* b : {&k, &v}) *b = AlignedBuffer<float>(s.n * s.kv);
   for (AlignedBuffer<float>* b : {&gate, &up}) *b = AlignedBuffer<float>(s.n * s.f);
+  sparse = SparseScratch(s.f, s.d, static_cast<size_t>(threads_));
   normed = AlignedBuffer<float>(s.n * std::max({s.d, s.q, s.f}));
   logit_hidden = AlignedBuffer<float>(s.m * s.d);
   logits = AlignedBuffer<float>(s.m * s.vocab);
@@ -65,7 +66,9 @@ size_t Workspace::Bytes(const ModelConfig& config, int32_t max_rows, int32_t max
   const Sizes s(config, max_rows, max_logit_rows, max_context);
   const size_t per_row = 3 * s.d + 2 * s.q + 2 * s.kv + 2 * s.f + std::max({s.d, s.q, s.f}) + 6;
   return 4 * (s.n * per_row + s.m * (2 * s.d + s.vocab) + s.scratch + s.tail) + s.codes +
-         s.n * sizeof(AttentionRow) + ScreenedLogits::Bytes(s.m, s.vocab, s.d);
+         s.n * sizeof(AttentionRow) +
+         SparseScratch::Bytes(s.f, s.d, static_cast<size_t>(ThreadCount())) +
+         ScreenedLogits::Bytes(s.m, s.vocab, s.d);
 }
 
 QuantizedRows Workspace::Quantized(size_t n, size_t width) {

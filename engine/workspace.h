@@ -9,6 +9,7 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
 #include "kernels/quantize.h"
+#include "kernels/ternary_sparse.h"
 #include "kernels/vocab_screen.h"
 
 namespace tern {
@@ -37,6 +38,8 @@ class Workspace {
   AlignedBuffer<float> q, k, v;          // [n, h*hd], [n, kv*hd], [n, kv*hd]
   AlignedBuffer<float> attention;        // [n, h*hd]
   AlignedBuffer<float> gate, up;         // [n, f]
+  SparseScratch sparse;                  // for zero skipping (zero_skip.h)
+  int64_t skipped_bytes = 0;             // ForwardResult's
   AlignedBuffer<float> projected;        // [n, d]: what a block adds to the residual stream
   AlignedBuffer<float> hidden;           // [n, d]
   AlignedBuffer<float> logit_hidden;     // [m, d]: the rows of hidden that logits are wanted for

@@ -1,4 +1,5 @@
 // The part of twin_checks.h that multiplies: matrix products and attention.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/attention.h"
@@ -9,6 +10,7 @@
 #include "kernels/quantized_data.h"
 #include "kernels/reference.h"
 #include "kernels/ternary_matmul.h"
+#include "kernels/ternary_sparse.h"
 #include "kernels/twin_checks.h"
 #include "kernels/vocab_projection.h"
 #include "kernels/weight_only_matmul.h"
@@ -25,6 +27,45 @@ std::string CheckTernaryMatmul(size_t n, size_t rows, size_t k) {
   reference::TernaryMatmul(weights.View(rows, k), kScale, x.Rows(), expected.View(n, rows));
   TernaryMatmul(packed.View(), x.Rows(), got.View(n, rows));
   return BitDifference(expected.View(n, rows), got.View(n, rows));  // the integer part is exact
+}
+
+namespace {
+
+// Both sparse products of one matrix, for codes of which those in `share` are not zero, against the
+// twin of the whole product.
+std::string CheckSparseShare(MatView<const int8_t> weights, RandomData& random, float share) {
+  constexpr float kScale = 0.37f;
+  const size_t rows = weights.rows, k = weights.cols;
+  const TernaryMatrix packed = PackTernary(weights, kScale);
+  SparseScratch scratch(std::max(rows, k), rows, static_cast<size_t>(ThreadCount()));
+  const auto listed = [&] { return random.Uniform(0.0f, 1.0f) < share; };
+  QuantizedData x(1, k);
+  x.SetRow(0, 0.01f, [&](size_t) { return listed() ? random.Code() : 0; });
+  AlignedBuffer<float> expected(rows), got(rows), gate(rows);
+  reference::TernaryMatmul(weights, kScale, x.Rows(), expected.View(1, rows));
+  TernaryColumnsMatvec(PackLinesOfColumns(packed.View()), x.Rows(),
+                       ListNonZero(x.codes.span().first(k), scratch), scratch, got.span());
+  const std::string columns = BitDifference(expected.View(1, rows), got.View(1, rows));
+  if (!columns.empty()) return "columns: " + columns;
+
+  for (float& g : gate.span()) g = listed() ? random.Uniform(1e-30f, 1.0f) : -1.0f;
+  for (size_t r = 0; r < rows; ++r) expected[r] = gate[r] > 0.0f ? expected[r] : 0.0f;
+  TernaryRowsMatvec(PackLines(packed.View()), x.Rows(), ListPositive(gate.span(), scratch),
+                    got.span());
+  const std::string by_rows = BitDifference(expected.View(1, rows), got.View(1, rows));
+  return by_rows.empty() ? "" : "rows: " + by_rows;
+}
+
+}  // namespace
+
+std::string CheckTernarySparse(size_t n, size_t rows, size_t k) {
+  RandomData random(static_cast<uint32_t>(n * 1000 + rows * 10 + k));
+  const AlignedBuffer<int8_t> weights = random.Ternaries(rows * k);
+  for (const float share : {1.0f / static_cast<float>(n), 0.0f, 1.0f}) {
+    const std::string problem = CheckSparseShare(weights.View(rows, k), random, share);
+    if (!problem.empty()) return problem + " (share " + std::to_string(share) + ")";
+  }
+  return "";
 }
 
 WeightOnlyInput::WeightOnlyInput(size_t rows, size_t k, size_t group_cols, RandomData& random)

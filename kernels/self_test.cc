@@ -86,6 +86,7 @@ std::vector<KernelCheck> CheckKernels() {
       {"RmsNorm", OfWidths(CheckRmsNorm)},
       {"RmsNormQuantize", OfWidths(CheckRmsNormQuantize)},
       {"TernaryMatmul", OfProducts(CheckTernaryMatmul)},
+      {"ternary sparse", OfProducts(CheckTernarySparse)},
       {"WeightOnlyMatmul", WeightOnly()},
       {"Int8Matmul", OfProducts(CheckInt8Matmul)},
       {"ApplyRope", HeadShapes(CheckApplyRope)},

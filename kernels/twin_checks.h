@@ -23,6 +23,8 @@ std::string CheckQuantizeRows(size_t cols);
 std::string CheckRmsNorm(size_t cols);
 std::string CheckRmsNormQuantize(size_t cols);  // against RmsNorm and QuantizeRows
 std::string CheckTernaryMatmul(size_t n, size_t rows, size_t k);
+// A row in n of the matrix, and a column in n, as what is listed; none and all of them.
+std::string CheckTernarySparse(size_t n, size_t rows, size_t k);
 std::string CheckWeightOnlyMatmul(size_t n, size_t rows, size_t k, size_t group_cols);
 std::string CheckInt8Matmul(size_t n, size_t rows, size_t k);
 std::string CheckApplyRope(size_t head_dim);

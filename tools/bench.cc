@@ -9,6 +9,7 @@
 #include "engine/hash.h"
 #include "engine/model.h"
 #include "engine/synthetic_weights.h"
+#include "engine/zero_skip.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "tools/bench_against.h"
@@ -32,10 +33,12 @@ struct BenchOptions {
 };
 
 Model GetModel(const BenchOptions& options, const CommonOptions& common) {
-  if (options.synthetic.empty()) return LoadModel(ResolveModel(common.model), common.I2s());
+  if (options.synthetic.empty()) return LoadForDecoding(ResolveModel(common.model), common);
   SyntheticOptions weights = options.weights;
   weights.seed = common.seed;
-  return MakeModel(*MakeSyntheticWeights(options.synthetic, weights));
+  Model model = MakeModel(*MakeSyntheticWeights(options.synthetic, weights));
+  if (common.zero_skip) AddZeroSkipping(model);
+  return model;
 }
 
 void PrintJson(const PassBenchReport& report, double load_seconds) {
@@ -44,8 +47,10 @@ void PrintJson(const PassBenchReport& report, double load_seconds) {
     passes.push_back({{"rows", pass.rows},
                       {"context", pass.context},
                       {"decides", ToString(pass.kind)},
+                      {"zero_skip", pass.zero_skip},
                       {"ms", 1e3 * pass.seconds},
                       {"tokens_per_second", pass.rows / pass.seconds},
+                      {"mb_read", 1e-6 * pass.bytes},
                       {"gb_per_s", 1e-9 * pass.bytes / pass.seconds},
                       {"share_of_limit", pass.share()}});
   }
@@ -75,11 +80,12 @@ void PrintText(const PassBenchReport& report, double load_seconds) {
   std::printf("%s, %d threads, %s\n", CpuName().c_str(), ThreadCount(), CurrentTarget().c_str());
   std::printf("reads %.1f GB/s, int8 %.0f G products/s, bf16 GEMM %.0f G products/s\n\n",
               1e-9 * report.read_bytes, 1e-9 * report.int8_products, 1e-9 * report.bf16_products);
-  std::printf("%7s %5s %-7s %9s %9s %7s %9s\n", "context", "rows", "decides", "ms", "tokens/s",
-              "GB/s", "of limit");
+  std::printf("%7s %5s %-12s %9s %9s %8s %7s %9s\n", "context", "rows", "decides", "ms", "tokens/s",
+              "MB read", "GB/s", "of limit");
   for (const PassResult& pass : report.passes) {
-    std::printf("%7d %5d %-7s %9.3f %9.1f %7.1f %8.0f%%\n", pass.context, pass.rows,
-                ToString(pass.kind), 1e3 * pass.seconds, pass.rows / pass.seconds,
+    const std::string decides = ToString(pass.kind) + std::string(pass.zero_skip ? ", skip" : "");
+    std::printf("%7d %5d %-12s %9.3f %9.1f %8.0f %7.1f %8.0f%%\n", pass.context, pass.rows,
+                decides.c_str(), 1e3 * pass.seconds, pass.rows / pass.seconds, 1e-6 * pass.bytes,
                 1e-9 * pass.bytes / pass.seconds, 100.0 * pass.share());
   }
   if (report.prefill.tokens > 0) {
@@ -147,6 +153,7 @@ std::vector<std::string> SharedArguments(const BenchOptions& options, const Comm
     add("--zero-gates", std::to_string(options.weights.zero_gates));
   }
   add("--max-isa", common.max_isa);
+  if (common.zero_skip) arguments.emplace_back("--zero-skip");
   return arguments;
 }
 

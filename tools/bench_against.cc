@@ -73,7 +73,8 @@ std::vector<std::pair<std::string, double>> Milliseconds(const std::string& path
     for (const Json& pass : json.at("passes")) {
       result.emplace_back("context " + std::to_string(pass.at("context").get<int32_t>()) + ", " +
                               std::to_string(pass.at("rows").get<int32_t>()) + " rows, " +
-                              pass.at("decides").get<std::string>(),
+                              pass.at("decides").get<std::string>() +
+                              (pass.value("zero_skip", false) ? ", skip" : ""),
                           pass.at("ms").get<double>());
     }
     if (json.contains("prefill")) {

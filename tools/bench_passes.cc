@@ -12,6 +12,7 @@
 #include "engine/screened_sampler.h"
 #include "engine/transformer.h"
 #include "engine/workspace.h"
+#include "engine/zero_skip.h"
 
 namespace tern {
 namespace {
@@ -87,20 +88,25 @@ class PassBench {
     Run(begin, context, false);
   }
 
-  double Pass(int32_t rows, PassKind kind) {
+  double Pass(int32_t rows, PassKind kind, bool zero_skip) {
     const auto n = static_cast<size_t>(rows);
     const bool chooses = kind == PassKind::kGreedy || kind == PassKind::kSampled;
     const Batch batch = {
         .tokens = std::span(tokens_).subspan(static_cast<size_t>(cache_.Length(0)), n),
         .logit_rows = std::span(rows_).first(kind == PassKind::kLogits ? n : 0),
-        .screened_rows = std::span(rows_).first(chooses ? n : 0)};
+        .screened_rows = std::span(rows_).first(chooses ? n : 0),
+        .skip_zeros = zero_skip};
     const Clock::time_point start = Clock::now();
     const ForwardResult result = Forward(model_, batch, cache_, workspace_);
+    skipped_bytes_ = static_cast<double>(result.skipped_bytes);
     for (size_t row = 0; chooses && row < n; ++row) Choose(result, row, kind);
     const double seconds = Since(start);
     cache_.DropPending(0);
     return seconds;
   }
+
+  // By the latest Pass.
+  double skipped_bytes() const { return skipped_bytes_; }
 
   TokenId Choose(const ForwardResult& result, size_t row, PassKind kind) {
     const SamplingOptions options{.temperature = kind == PassKind::kGreedy ? 0.0f : 1.0f};
@@ -125,30 +131,20 @@ class PassBench {
     return hash;
   }
 
-  double ZeroGates() {
-    int64_t zero = 0, all = 0;
-    const Tap tap = [&](std::string_view name, int32_t, MatView<const float> value) {
-      if (name != "gate_proj") return;
-      for (size_t r = 0; r < value.rows; ++r) {
-        for (const float gate : value.RowSpan(r)) zero += gate <= 0.0f ? 1 : 0;
-      }
-      all += static_cast<int64_t>(value.rows * value.cols);
-    };
-    cache_.Truncate(0, 0);
-    Forward(model_, {.tokens = std::span(tokens_).first(static_cast<size_t>(most_rows_))}, cache_,
-            workspace_, &tap);
-    cache_.DropPending(0);
-    return static_cast<double>(zero) / static_cast<double>(all);
+  double ZeroGates() const {
+    return ShareOfZeroGates(model_, std::span(tokens_).first(static_cast<size_t>(most_rows_)));
   }
 
-  // One pass of `rows` rows behind `context` tokens, of which `decided` decide their next token.
-  double LimitSeconds(int32_t rows, int32_t context, PassKind kind, int32_t decided,
+  // One pass of `rows` rows behind `context` tokens, of which `decided` decide their next token,
+  // and which skips `skipped` bytes of weights and the products with them.
+  double LimitSeconds(int32_t rows, int32_t context, PassKind kind, int32_t decided, double skipped,
                       const MachineCeilings& machine) const {
     const double n = rows;
     const double positions = context + (n + 1) / 2;  // that a row sees, on average
     const double bf16 = machine.bf16_products(), read = machine.read_bytes();
-    const double ternary =
-        std::max(shape_.ternary_bytes / read, n * shape_.ternary_weights / machine.int8_products());
+    const double done = 1.0 - skipped / shape_.ternary_bytes;
+    const double ternary = done * std::max(shape_.ternary_bytes / read,
+                                           n * shape_.ternary_weights / machine.int8_products());
     const double attention = std::max(sizeof(BFloat16) * shape_.kv_values * context / read,
                                       n * positions * shape_.attention_products / bf16);
     const double table =
@@ -158,6 +154,9 @@ class PassBench {
     return ternary + attention + table;
   }
 
+  bool has_zero_skip() const { return model_.layers.front().up_rows.count > 0; }
+
+  // Without zero skipping.
   double Bytes(int32_t context, PassKind kind) const {
     return shape_.ternary_bytes + sizeof(BFloat16) * shape_.kv_values * context + TableBytes(kind);
   }
@@ -204,6 +203,7 @@ class PassBench {
   std::vector<TokenId> tokens_;  // [context]
   std::vector<int32_t> rows_;    // 0, 1, ..
   SamplerScratch scratch_;
+  double skipped_bytes_ = 0.0;
 };
 
 void CheckOptions(const Model& model, const PassBenchOptions& options) {
@@ -260,14 +260,21 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
     const size_t first = report.passes.size();
     std::vector<std::vector<double>> seconds;
     for (const int32_t rows : options.rows) {
-      for (const PassKind kind : kKinds) report.passes.push_back({rows, context, kind});
+      for (const PassKind kind : kKinds) {
+        report.passes.push_back({rows, context, kind});
+        if (rows == 1 && bench.has_zero_skip())
+          report.passes.push_back({rows, context, kind, true});
+      }
     }
     seconds.resize(report.passes.size() - first);
     for (int32_t round = 0; round <= options.rounds; ++round) {
       machine.Measure();
+      // Bring back into the caches what fits there.
+      for (const PassKind kind : kKinds) bench.Pass(1, kind, false);
       for (size_t i = 0; i < seconds.size(); ++i) {
-        const PassResult& pass = report.passes[first + i];
-        const double time = bench.Pass(pass.rows, pass.kind);
+        PassResult& pass = report.passes[first + i];
+        const double time = bench.Pass(pass.rows, pass.kind, pass.zero_skip);
+        pass.bytes = bench.Bytes(pass.context, pass.kind) - bench.skipped_bytes();
         if (round > 0) seconds[i].push_back(time);
       }
       progress(++done / parts);
@@ -283,11 +290,12 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
       progress(++done / parts);
     }
     report.prefill = {options.prefill, Median(seconds),
-                      bench.LimitSeconds(options.prefill, 0, PassKind::kLogits, 1, machine)};
+                      bench.LimitSeconds(options.prefill, 0, PassKind::kLogits, 1, 0.0, machine)};
   }
   for (PassResult& pass : report.passes) {
-    pass.bytes = bench.Bytes(pass.context, pass.kind);
-    pass.limit_seconds = bench.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, machine);
+    const double skipped = bench.Bytes(pass.context, pass.kind) - pass.bytes;
+    pass.limit_seconds =
+        bench.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, skipped, machine);
   }
   report.read_bytes = machine.read_bytes();
   report.int8_products = machine.int8_products();

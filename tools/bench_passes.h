@@ -38,6 +38,7 @@ struct Work {
 struct PassResult {
   int32_t rows = 0, context = 0;
   PassKind kind = PassKind::kLogits;
+  bool zero_skip = false;      // for one row, where the model has the copies: both ways
   double seconds = 0.0;        // median
   double bytes = 0.0;          // read from memory, by count
   double limit_seconds = 0.0;  // by the ceilings of the same run

@@ -38,7 +38,8 @@ struct CommonOptions {
   int threads = 0;                   // 0: physical cores within CPU affinity and cgroup quota
   std::string max_isa;               // empty: the best the CPU offers
   uint64_t seed = 0;
-  bool json = false;  // one JSON object on stdout instead of text
+  bool zero_skip = false;  // copies for zero skipping (engine/zero_skip.h)
+  bool json = false;       // one JSON object on stdout instead of text
   I2sOrder I2s() const { return i2s_order == "64x16" ? I2sOrder::k64x16 : I2sOrder::k128x32; }
 };
 

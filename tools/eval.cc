@@ -117,7 +117,7 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
   const std::string file = ReadFile(options.perplexity);
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
-  const Model model = LoadModel(dir, common.I2s());
+  const Model model = LoadForDecoding(dir, common);
   RequireTokenizerFits(model, *tokenizer);
   int64_t bytes = 0;
   const std::vector<TokenId> ids = EncodeDocuments(model, *tokenizer, file, &bytes);
@@ -155,7 +155,7 @@ void RunEval(EvalOptions& options, const CommonOptions& common) {
   const std::vector<Prompt> prompts = ReadPrompts(options.prompts, options.limit);
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
-  const Model model = LoadModel(dir, common.I2s());
+  const Model model = LoadForDecoding(dir, common);
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   AcceptanceReport report;
   {

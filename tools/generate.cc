@@ -131,7 +131,7 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
   if (prompt.empty()) throw InvalidArgument("prompt is empty, expected at least one character");
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
-  const Model model = LoadModel(dir, common.I2s());
+  const Model model = LoadForDecoding(dir, common);
   const std::vector<TokenId> ids = EncodePrompt(model.config, *tokenizer, prompt);
   const GenerationOptions& generation = options.generation;
   // No more cache than this text can fill.

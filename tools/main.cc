@@ -117,6 +117,12 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
         ->check(CLI::IsMember({"128x32", "64x16"}))
         ->capture_default_str();
   }
+  if (missing("--zero-skip")) {
+    command.add_flag(
+        "--zero-skip", common.zero_skip,
+        "generate, serve, eval, bench: skip what zero gates make useless, in passes of "
+        "one row; half as much memory again, the same text (squared ReLU only)");
+  }
   if (missing("--threads")) {
     command.add_option("--threads", common.threads, "Compute threads (default: physical cores)")
         ->check(CLI::Range(1, 1024));

@@ -6,6 +6,7 @@
 
 #include "engine/error.h"
 #include "engine/hub_cache.h"
+#include "engine/zero_skip.h"
 
 namespace tern {
 
@@ -29,6 +30,12 @@ std::string ResolveModel(const std::string& model) {
   }
   throw NotFound("default model: no config.json in " + installed.string() + " or " +
                  source.string() + "; give --model DIR");
+}
+
+Model LoadForDecoding(const std::string& path, const CommonOptions& common) {
+  Model model = LoadModel(path, common.I2s());
+  if (common.zero_skip) AddZeroSkipping(model);
+  return model;
 }
 
 }  // namespace tern

@@ -118,7 +118,7 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const ChatTemplate chat_template = ChatTemplate::Load(dir);
-  const Model model = LoadModel(dir, common.I2s());
+  const Model model = LoadForDecoding(dir, common);
   GeneratorLimits limits;
   limits.max_context = options.context;
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);

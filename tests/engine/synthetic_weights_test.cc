@@ -9,9 +9,9 @@
 
 #include "engine/error.h"
 #include "engine/model.h"
+#include "engine/zero_skip.h"
 #include "kernels/parallel.h"
 #include "tests/support/error_text.h"
-#include "tests/support/forward_runner.h"
 #include "tests/support/tiny_model.h"
 
 namespace tern {
@@ -44,22 +44,10 @@ TEST(SyntheticWeights, DependOnTheSeedAndNotOnThreads) {
             0);
 }
 
-// Share of negative gates over all layers and 64 rows of random tokens.
+// Over 64 random tokens.
 double ZeroGates(double asked) {
   const Model model = Tiny({.seed = 3, .zero_gates = asked});
-  int64_t zero = 0, all = 0;
-  const Tap tap = [&](std::string_view name, int32_t, MatView<const float> value) {
-    if (name != "gate_proj") return;
-    for (size_t r = 0; r < value.rows; ++r) {
-      for (const float gate : value.RowSpan(r)) zero += gate <= 0.0f ? 1 : 0;
-    }
-    all += static_cast<int64_t>(value.rows * value.cols);
-  };
-  KvCache cache(model.config, 1, 64, 1);
-  cache.AddSequence();
-  Workspace workspace(model.config, 64, 1, 64);
-  Forward(model, {RandomTokens(64, model.config.vocab_size, 1)}, cache, workspace, &tap);
-  return static_cast<double>(zero) / static_cast<double>(all);
+  return ShareOfZeroGates(model, RandomTokens(64, model.config.vocab_size, 1));
 }
 
 // 1,024 gates, whose means of 64 rows vary by the row's own share; the tiny shape's few elements
