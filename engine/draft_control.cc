@@ -16,10 +16,10 @@ constexpr int32_t kMaxProposed = 512;
 
 }  // namespace
 
-DraftControl::DraftControl(int32_t max_context, int32_t max_rows, double row_share,
+DraftControl::DraftControl(int32_t max_context, int32_t max_rows, const StepCost& cost,
                            std::vector<std::unique_ptr<Drafter>> drafters,
                            std::unique_ptr<Planner> planner)
-    : cost_(row_share),
+    : cost_(cost),
       ngram_(max_context),
       extra_drafters_(std::move(drafters)),
       custom_planner_(std::move(planner)),
@@ -93,8 +93,8 @@ double DraftControl::ExpectedGain() const {
 void DraftControl::ProposeBeside(const DraftContext& context) {
   ngram_.Propose(context, proposed_);
   planner_->Plan(proposed_, context.max_rows, kept_);
-  const double one_row = cost_.one_row_seconds();
-  if (one_row <= 0.0 || !gate_.ShouldDraft()) return;
+  const double share = cost_.token_seconds();
+  if (share <= 0.0 || !gate_.ShouldDraft()) return;
   ran_drafters_ = true;
   const double before = ExpectedGain();
   const Clock::time_point start = Clock::now();
@@ -102,11 +102,10 @@ void DraftControl::ProposeBeside(const DraftContext& context) {
   planner_->Plan(proposed_, context.max_rows, kept_);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());
-  gate_.Report(ExpectedGain() - before - draft_seconds_.Median() / one_row);
+  gate_.Report(ExpectedGain() - before - draft_seconds_.Median() / share);
 }
 
-void DraftControl::Report(double pass_seconds, int32_t emitted, double step_seconds) {
-  cost_.Report(kept_.size() + 1, pass_seconds);
+void DraftControl::Report(int32_t emitted, double step_seconds) {
   if (may_switch_off_) switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
 }
 

@@ -28,8 +28,8 @@ class DraftControl {
  public:
   // For sequences of `max_context` tokens and steps of `max_rows` rows at most. `drafters` propose
   // beside the built-in n-gram look-up. `planner` replaces the shape and the off switch of modes
-  // auto, tree and chain: it decides alone. `row_share` is StepCost's prior.
-  DraftControl(int32_t max_context, int32_t max_rows, double row_share,
+  // auto, tree and chain: it decides alone. `cost` outlives this.
+  DraftControl(int32_t max_context, int32_t max_rows, const StepCost& cost,
                std::vector<std::unique_ptr<Drafter>> drafters, std::unique_ptr<Planner> planner);
   DraftControl(const DraftControl&) = delete;
   DraftControl& operator=(const DraftControl&) = delete;
@@ -42,11 +42,16 @@ class DraftControl {
   // included. The tree lives until the next call.
   const DraftTree& Propose(std::span<const TokenId> tokens, std::span<const float> hidden,
                            int32_t max_depth, int32_t max_rows);
-  // What became of them: the pass's seconds, the tokens that the step emitted, and its seconds from
-  // before Propose to the last token's sampling.
-  void Report(double pass_seconds, int32_t emitted, double step_seconds);
+  // What Propose returned, or Keep left of it.
+  const DraftTree& kept() const { return kept_; }
+  // Of the nodes proposed, only the first `nodes` are verified.
+  void Keep(int32_t nodes) { kept_.Shrink(nodes); }
+  // Whether Keep may leave nodes out: they are chosen by what they gain, not by shape.
+  bool chooses_by_gain() const { return planner_ == &best_first_; }
+  // What became of them: the tokens that the step emitted, and its seconds from before Propose to
+  // the last token's sampling, or this sequence's part of them.
+  void Report(int32_t emitted, double step_seconds);
 
-  const StepCost& cost() const { return cost_; }
   // Sets the mode in force and the reason where it is off.
   void Describe(Timings& timings) const;
 
@@ -54,7 +59,7 @@ class DraftControl {
   void ProposeBeside(const DraftContext& context);
   double ExpectedGain() const;
 
-  StepCost cost_;
+  const StepCost& cost_;
   NgramDrafter ngram_;
   std::vector<std::unique_ptr<Drafter>> extra_drafters_;
   std::unique_ptr<Planner> custom_planner_;

@@ -119,6 +119,29 @@ void KvCache::Truncate(int32_t sequence, int32_t length) {
       << "to " << length << " of " << s.length << " tokens, " << s.pending << " pending rows";
   s.length = length;
   ReleaseBlocksBehind(sequence);
+  TERN_CHECK(length % kBlock == 0 || References(Table(sequence)[length / kBlock]) == 1)
+      << "block " << length / kBlock << " is shared";
+}
+
+void KvCache::Share(int32_t sequence, std::span<const int32_t> blocks) {
+  Sequence& s = At(sequence);
+  TERN_CHECK(s.blocks == 0 && blocks.size() * kKvBlock <= static_cast<size_t>(max_context_))
+      << s.blocks << " blocks in use, " << blocks.size() << " to share";
+  for (const int32_t block : blocks) {
+    Retain(block);
+    Table(sequence)[s.blocks++] = block;
+  }
+  s.length = s.blocks * kBlock;
+}
+
+void KvCache::Retain(int32_t block) {
+  TERN_CHECK(References(block) > 0) << "block " << block << " is free";
+  ++block_references_[static_cast<size_t>(block)];
+}
+
+void KvCache::Release(int32_t block) {
+  TERN_CHECK(References(block) > 0) << "block " << block << " is free";
+  if (--block_references_[static_cast<size_t>(block)] == 0) free_blocks_.push_back(block);
 }
 
 const int32_t* KvCache::BlockTable(int32_t sequence) const {
@@ -178,8 +201,7 @@ void KvCache::ReleaseBlocksBehind(int32_t sequence) {
   Sequence& s = At(sequence);
   const int32_t needed = BlocksOf(int64_t{s.length} + s.pending);
   while (s.blocks > needed) {
-    const int32_t block = Table(sequence)[--s.blocks];
-    if (--block_references_[static_cast<size_t>(block)] == 0) free_blocks_.push_back(block);
+    Release(Table(sequence)[--s.blocks]);
   }
 }
 

@@ -53,10 +53,20 @@ class KvCache {
   void Commit(int32_t sequence, std::span<const int32_t> path);
   void CommitAll(int32_t sequence);  // the pending rows are a chain: keep them all
   void DropPending(int32_t sequence);
-  // Forgets committed tokens from `length` on. REQUIRES no pending rows and length <= Length().
+  // Forgets committed tokens from `length` on. REQUIRES no pending rows and length <= Length(), and
+  // that the block which then is not full any more is not shared.
   void Truncate(int32_t sequence, int32_t length);
 
+  // The sequence's blocks in order; the first Length() / 64 are full of committed tokens.
   const int32_t* BlockTable(int32_t sequence) const;
+  // Full blocks can be shared: an empty sequence begins with the committed tokens in `blocks`, and
+  // whoever retains a block keeps it from being given to others when its sequences are gone.
+  void Share(int32_t sequence, std::span<const int32_t> blocks);
+  void Retain(int32_t block);
+  void Release(int32_t block);
+  int32_t References(int32_t block) const {  // sequences and retainers
+    return block_references_[static_cast<size_t>(block)];
+  }
   KvLayerView Layer(int32_t layer) const;
   // Where the row in `slot` keeps K and V of KV head `head`: element i of V lies at [i], of K at
   // [KeyElement(0, i)].

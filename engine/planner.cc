@@ -96,4 +96,31 @@ void StaticTreePlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftT
   }
 }
 
+JointPlanner::JointPlanner(int32_t max_sequences, const StepCost& cost) : cost_(cost) {
+  taken_.reserve(static_cast<size_t>(max_sequences));
+}
+
+void JointPlanner::Plan(std::span<const DraftTree* const> trees, int32_t roots, int32_t max_rows,
+                        std::span<int32_t> counts) {
+  taken_.assign(trees.size(), 0);
+  std::fill(counts.begin(), counts.end(), 0);
+  double tokens = roots, best_speed = roots / cost_.OfPass(roots);
+  for (int32_t rows = roots + 1; rows <= max_rows; ++rows) {
+    size_t best = trees.size();
+    float score = -1.0f;
+    for (size_t i = 0; i < trees.size(); ++i) {
+      if (taken_[i] == trees[i]->size() || (*trees[i])[taken_[i]].score <= score) continue;
+      best = i;
+      score = (*trees[i])[taken_[i]].score;
+    }
+    if (best == trees.size()) return;
+    ++taken_[best];
+    tokens += static_cast<double>(score);
+    const double speed = tokens / cost_.OfPass(rows);
+    if (speed < best_speed) continue;
+    best_speed = speed;
+    std::copy(taken_.begin(), taken_.end(), counts.begin());
+  }
+}
+
 }  // namespace tern

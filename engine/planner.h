@@ -3,6 +3,7 @@
 #define TERN_ENGINE_PLANNER_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/step_cost.h"
@@ -49,6 +50,23 @@ class StaticTreePlanner : public Planner {
   TreeTopology topology_;        // its first n nodes are the topology of n rows
   std::vector<int32_t> source_;  // [rows] proposed node that fills each topology node, or -1
   std::vector<int32_t> placed_;  // [rows] its index in `kept`
+};
+
+// Shares the rows of a step among sequences: over all their trees, the nodes with the best scores,
+// as many as give the most tokens expected per unit of time.
+class JointPlanner {
+ public:
+  // `cost` outlives the planner.
+  JointPlanner(int32_t max_sequences, const StepCost& cost);
+  // counts[i] = how many nodes of trees[i] to verify, the first ones; each tree's nodes stand in
+  // falling order of their scores. The step has a root for each of `roots` sequences, and at most
+  // `max_rows` rows. Allocates nothing.
+  void Plan(std::span<const DraftTree* const> trees, int32_t roots, int32_t max_rows,
+            std::span<int32_t> counts);
+
+ private:
+  const StepCost& cost_;
+  std::vector<int32_t> taken_;  // [max_sequences]
 };
 
 }  // namespace tern

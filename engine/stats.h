@@ -9,7 +9,8 @@
 namespace tern {
 
 struct Timings {
-  int32_t prompt_tokens = 0;    // run through the model
+  int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;    // of those, found in the cache instead of run through the model
   double prompt_seconds = 0.0;  // until the first token is sampled
   int32_t decode_tokens = 0;    // tokens after the first
   double decode_seconds = 0.0;

@@ -18,26 +18,36 @@ void StepCost::Report(int32_t rows, double seconds) {
 
 double StepCost::Share(int32_t rows) const {
   const Measured& measured = seconds_[static_cast<size_t>(rows)];
-  const double one = one_row_seconds();
+  const double one = seconds_[1].median;
   if (measured.latest.count() < kFirst || one <= 0.0) return -1.0;
   const double share = (measured.median / one - 1.0) / (rows - 1);
   return std::clamp(share, kLeastShare, kMostShare) * (passes_ - measured.at >= kStale ? 0.5 : 1.0);
 }
 
-double StepCost::Relative(int32_t rows) const {
+double StepCost::OfPass(int32_t rows) const {
   double share = -1.0;
-  for (int32_t m = rows; m > 1 && share < 0.0; --m) share = Share(m);
+  for (int32_t m = std::min(rows, kMaxRows); m > 1 && share < 0.0; --m) share = Share(m);
   return 1.0 + (share < 0.0 ? prior_ : share) * (rows - 1);
+}
+
+double StepCost::Relative(int32_t rows) const {
+  const double roots = OfPass(roots_);
+  return 1.0 + (OfPass(roots_ - 1 + rows) - roots) * roots_ / roots;
 }
 
 double StepCost::LeastPerRow(int32_t most_rows) const {
   double least = kMostShare;
-  double share = prior_;  // of the next smaller measured number of rows
-  for (int32_t m = 2; m <= most_rows; ++m) {
-    if (const double measured = Share(m); measured >= 0.0) share = measured;
-    least = std::min(least, share);
-  }
+  for (int32_t m = 2; m <= most_rows; ++m)
+    least = std::min(least, std::max((Relative(m) - 1.0) / (m - 1), kLeastShare));
   return least;
+}
+
+double StepCost::one_row_seconds() const {
+  for (int32_t m = 1; m <= kMaxRows; ++m) {
+    const double median = seconds_[static_cast<size_t>(m)].median;
+    if (median > 0.0) return median / (1.0 + prior_ * (m - 1));
+  }
+  return 0.0;
 }
 
 }  // namespace tern

@@ -16,18 +16,28 @@ class StepCost {
  public:
   // `prior` stands for what is not measured yet: a further row's cost as a share of a pass of one.
   explicit StepCost(double prior);
+  double prior() const { return prior_; }
   // REQUIRES 1 <= rows <= kMaxRows.
   void Report(int32_t rows, double seconds);
   // c(rows) / c(1), at least 1. A number of rows without measurements costs by the row what the
   // next smaller measured one does. Where kStale passes went by since the latest measurement, what
   // is above 1 counts half: one that was too high must not prevent the next.
+  double OfPass(int32_t rows) const;
+  // How many sequences share the next pass, a root each (1 after construction). The two functions
+  // below are about one of them.
+  void SetRoots(int32_t roots) { roots_ = roots; }
+  // What `rows` rows of a sequence cost it, in its share of a pass of all roots: with R roots,
+  // 1 + (c(R - 1 + rows) - c(R)) * R / c(R). So a row pays for which the tokens it is expected to
+  // add are more than it adds to this.
   double Relative(int32_t rows) const;
   // The least that any pass of up to `most_rows` rows costs by further row, in passes of one row: a
   // node less likely than that to be accepted cannot pay.
   double LeastPerRow(int32_t most_rows) const;
 
-  // Of a pass of one row; 0 until one was reported.
-  double one_row_seconds() const { return seconds_[1].median; }
+  // Of a pass of one row, by the smallest passes measured; 0 until any was reported.
+  double one_row_seconds() const;
+  // A sequence's share of a pass of all roots.
+  double token_seconds() const { return one_row_seconds() * OfPass(roots_) / roots_; }
 
   static constexpr double kLeastShare = 0.01, kMostShare = 1.0;  // of a further row, believed
   static constexpr size_t kFirst = 3;                            // passes before a median counts
@@ -43,6 +53,7 @@ class StepCost {
   double Share(int32_t rows) const;  // of a further row, measured; < 0 where it is not
 
   double prior_;
+  int32_t roots_ = 1;
   int64_t passes_ = 0;
   std::array<Measured, kMaxRows + 1> seconds_{};  // [rows]
 };

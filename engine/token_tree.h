@@ -42,8 +42,8 @@ std::vector<int32_t> Depths(std::span<const int32_t> parents);
 struct DraftNode {
   TokenId token;
   int32_t parent;  // index among the nodes, smaller than the node's own
-  float
-      score;  // estimated probability that the whole path to this node is accepted; <= the parent's
+  // Estimated probability that the whole path to this node is accepted; <= the parent's.
+  float score;
   int32_t depth;  // 1 for children of the root
 };
 
@@ -56,6 +56,8 @@ class DraftTree {
   }
 
   void Clear() { nodes_.clear(); }
+  // Keeps the first `count` nodes. REQUIRES count <= size().
+  void Shrink(int32_t count) { nodes_.erase(nodes_.begin() + count, nodes_.end()); }
   bool Full() const { return size() >= capacity_; }
   int32_t size() const { return static_cast<int32_t>(nodes_.size()); }
   int32_t capacity() const { return capacity_; }
