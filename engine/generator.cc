@@ -8,6 +8,7 @@ SchedulerLimits OnePlace(const GeneratorLimits& limits) {
           .max_context = limits.max_context,
           .max_rows = limits.max_rows,
           .prefill_chunk = limits.prefill_chunk,
+          .kv_type = limits.kv_type,
           .fixed_threads = limits.fixed_threads};
 }
 

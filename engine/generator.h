@@ -24,6 +24,7 @@ struct GeneratorLimits {
   int32_t prefill_chunk = 256;
   // Every pass uses all of ThreadCount(), also of a small model where fewer are faster.
   bool fixed_threads = false;
+  KvType kv_type = KvType::kBFloat16;  // the texts depend on it
 };
 
 // Not thread-safe. Between the first token and the last it allocates nothing.

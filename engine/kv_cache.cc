@@ -11,21 +11,25 @@ constexpr int32_t kBlock = static_cast<int32_t>(kKvBlock);
 
 int32_t BlocksOf(int64_t slots) { return static_cast<int32_t>((slots + kBlock - 1) / kBlock); }
 
+size_t InBlock(int32_t slot) { return static_cast<size_t>(slot % kBlock); }
+
 }  // namespace
 
 KvCache::KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context,
-                 int32_t max_blocks)
+                 int32_t max_blocks, KvType type)
     : layers_(config.num_hidden_layers),
       kv_heads_(config.num_key_value_heads),
       head_dim_(config.head_dim),
       max_context_(max_context),
-      table_width_(BlocksOf(max_context)) {
+      table_width_(BlocksOf(max_context)),
+      type_(type),
+      block_bytes_(KvBlockBytes(type, static_cast<size_t>(head_dim_))),
+      layer_bytes_(static_cast<size_t>(std::max(max_blocks, 0)) * static_cast<size_t>(kv_heads_) *
+                   block_bytes_) {
   TERN_CHECK(max_sequences >= 1 && max_context >= 1 && max_blocks >= 1)
       << max_sequences << " sequences, " << max_context << " slots, " << max_blocks << " blocks";
-  layer_values_ =
-      static_cast<size_t>(max_blocks) * static_cast<size_t>(config.kv_width()) * kKvBlock;
-  k_ = AlignedBuffer<BFloat16>(layer_values_ * static_cast<size_t>(layers_));
-  v_ = AlignedBuffer<BFloat16>(layer_values_ * static_cast<size_t>(layers_));
+  k_ = AlignedBuffer<std::byte>(layer_bytes_ * static_cast<size_t>(layers_));
+  v_ = AlignedBuffer<std::byte>(layer_bytes_ * static_cast<size_t>(layers_));
   sequences_.resize(static_cast<size_t>(max_sequences));
   tables_.resize(static_cast<size_t>(max_sequences) * static_cast<size_t>(table_width_));
   block_references_.resize(static_cast<size_t>(max_blocks));
@@ -33,9 +37,10 @@ KvCache::KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_c
   for (int32_t block = max_blocks; block-- > 0;) free_blocks_.push_back(block);
 }
 
-size_t KvCache::Bytes(const ModelConfig& config, int32_t max_blocks) {
-  return static_cast<size_t>(config.num_hidden_layers) * static_cast<size_t>(max_blocks) *
-         static_cast<size_t>(config.kv_width()) * kKvBlock * 2 * sizeof(BFloat16);
+size_t KvCache::Bytes(const ModelConfig& config, int32_t max_blocks, KvType type) {
+  return 2 * static_cast<size_t>(config.num_hidden_layers) * static_cast<size_t>(max_blocks) *
+         static_cast<size_t>(config.num_key_value_heads) *
+         KvBlockBytes(type, static_cast<size_t>(config.head_dim));
 }
 
 int32_t KvCache::AddSequence() {
@@ -149,19 +154,23 @@ const int32_t* KvCache::BlockTable(int32_t sequence) const {
 }
 
 KvLayerView KvCache::Layer(int32_t layer) const {
-  const size_t begin = static_cast<size_t>(layer) * layer_values_;
+  const size_t begin = static_cast<size_t>(layer) * layer_bytes_;
   return {k_.data() + begin, v_.data() + begin, static_cast<size_t>(kv_heads_),
-          static_cast<size_t>(head_dim_)};
+          static_cast<size_t>(head_dim_), type_};
 }
 
-BFloat16* KvCache::K(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
-  return k_.data() + BlockOffset(layer, sequence, slot, head) +
-         KeyElement(static_cast<size_t>(slot % kBlock), 0);
+void KvCache::Store(int32_t layer, int32_t sequence, int32_t slot, int32_t head,
+                    std::span<const float> k, std::span<const float> v) {
+  const size_t block = BlockOffset(layer, sequence, slot, head), in_block = InBlock(slot);
+  StoreKey(type_, k, k_.data() + block, in_block);
+  StoreValue(type_, v, v_.data() + block, in_block);
 }
 
-BFloat16* KvCache::V(int32_t layer, int32_t sequence, int32_t slot, int32_t head) {
-  return v_.data() + BlockOffset(layer, sequence, slot, head) +
-         static_cast<size_t>(slot % kBlock) * static_cast<size_t>(head_dim_);
+void KvCache::Load(int32_t layer, int32_t sequence, int32_t slot, int32_t head, std::span<float> k,
+                   std::span<float> v) const {
+  const size_t block = BlockOffset(layer, sequence, slot, head), in_block = InBlock(slot);
+  LoadKey(type_, k_.data() + block, in_block, k);
+  LoadValue(type_, v_.data() + block, in_block, v);
 }
 
 KvCache::Sequence& KvCache::At(int32_t sequence) {
@@ -179,20 +188,19 @@ int32_t* KvCache::Table(int32_t sequence) {
 
 size_t KvCache::BlockOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const {
   const size_t block = static_cast<size_t>(BlockTable(sequence)[slot / kBlock]);
-  return static_cast<size_t>(layer) * layer_values_ +
-         (block * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head)) * kKvBlock *
-             static_cast<size_t>(head_dim_);
+  return static_cast<size_t>(layer) * layer_bytes_ +
+         (block * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head)) * block_bytes_;
 }
 
 void KvCache::CopySlot(int32_t sequence, int32_t from, int32_t to) {
+  const auto head_dim = static_cast<size_t>(head_dim_);
   for (int32_t layer = 0; layer < layers_; ++layer) {
     for (int32_t head = 0; head < kv_heads_; ++head) {
-      const BFloat16* k = K(layer, sequence, from, head);
-      BFloat16* k_to = K(layer, sequence, to, head);
-      for (size_t i = 0; i < static_cast<size_t>(head_dim_); ++i) {
-        k_to[KeyElement(0, i)] = k[KeyElement(0, i)];
-      }
-      std::copy_n(V(layer, sequence, from, head), head_dim_, V(layer, sequence, to, head));
+      const size_t source = BlockOffset(layer, sequence, from, head);
+      const size_t target = BlockOffset(layer, sequence, to, head);
+      CopyKey(type_, head_dim, k_.data() + source, InBlock(from), k_.data() + target, InBlock(to));
+      CopyValue(type_, head_dim, v_.data() + source, InBlock(from), v_.data() + target,
+                InBlock(to));
     }
   }
 }

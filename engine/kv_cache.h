@@ -14,7 +14,7 @@
 #include "engine/config.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
-#include "kernels/bfloat16.h"
+#include "kernels/kv_block.h"
 
 namespace tern {
 
@@ -22,10 +22,10 @@ namespace tern {
 class KvCache {
  public:
   // Room for `max_blocks` blocks over all sequences; `max_context` slots (committed + pending) in
-  // any one. Allocates everything here. Memory: Bytes(config, max_blocks).
-  KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context,
-          int32_t max_blocks);
-  static size_t Bytes(const ModelConfig& config, int32_t max_blocks);
+  // any one. Allocates everything here. Memory: Bytes(config, max_blocks, type).
+  KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_context, int32_t max_blocks,
+          KvType type = KvType::kBFloat16);
+  static size_t Bytes(const ModelConfig& config, int32_t max_blocks, KvType type);
 
   // A new empty sequence, or -1 where all max_sequences are in use. Never allocates memory.
   int32_t AddSequence();
@@ -68,10 +68,12 @@ class KvCache {
     return block_references_[static_cast<size_t>(block)];
   }
   KvLayerView Layer(int32_t layer) const;
-  // Where the row in `slot` keeps K and V of KV head `head`: element i of V lies at [i], of K at
-  // [KeyElement(0, i)].
-  BFloat16* K(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
-  BFloat16* V(int32_t layer, int32_t sequence, int32_t slot, int32_t head);
+  // K and V of KV head `head` of the row in `slot`, [head_dim] each: rounded to the cache's type,
+  // and as attention reads them.
+  void Store(int32_t layer, int32_t sequence, int32_t slot, int32_t head, std::span<const float> k,
+             std::span<const float> v);
+  void Load(int32_t layer, int32_t sequence, int32_t slot, int32_t head, std::span<float> k,
+            std::span<float> v) const;
 
  private:
   struct Sequence {
@@ -84,15 +86,17 @@ class KvCache {
   Sequence& At(int32_t sequence);
   const Sequence& At(int32_t sequence) const;
   int32_t* Table(int32_t sequence);
-  // Where the values of the slot's block and KV head begin, in k_ and v_.
+  // Where the slot's block of the KV head begins, in k_ and v_.
   size_t BlockOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const;
   void CopySlot(int32_t sequence, int32_t from, int32_t to);
   void ReleaseBlocksBehind(int32_t sequence);  // those that no committed or pending row lies in
 
   int32_t layers_, kv_heads_, head_dim_, max_context_;
-  int32_t table_width_;               // blocks that max_context_ slots need
-  size_t layer_values_;               // values of K (or V) per layer, over all blocks
-  AlignedBuffer<BFloat16> k_, v_;     // [L, max_blocks, kv, 64 * hd], inside as in KvLayerView
+  int32_t table_width_;  // blocks that max_context_ slots need
+  KvType type_;
+  size_t block_bytes_;                // of K (or V) of a KV head
+  size_t layer_bytes_;                // of K (or V), over all blocks
+  AlignedBuffer<std::byte> k_, v_;    // [L, max_blocks, kv, block_bytes], inside as in kv_block.h
   std::vector<Sequence> sequences_;   // [max_sequences]
   std::vector<int32_t> tables_;       // [max_sequences, table_width]
   std::vector<int32_t> free_blocks_;  // a stack

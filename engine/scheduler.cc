@@ -74,7 +74,8 @@ Scheduler::Scheduler(const Model& model, const Tokenizer& tokenizer, const Sched
       max_chunk_(std::clamp(limits.prefill_chunk, 1, kMaxPrefillChunk)),
       max_rows_(std::clamp(limits.max_rows, 1, kMaxRows)),
       step_rows_(std::min(kMaxRows, CheckedSequences(limits.max_sequences) * max_rows_)),
-      cache_(model.config, limits.max_sequences, max_context_, BlockCount(limits, max_context_)),
+      cache_(model.config, limits.max_sequences, max_context_, BlockCount(limits, max_context_),
+             limits.kv_type),
       prefixes_(limits.reuse_prefixes ? std::make_unique<PrefixCache>(cache_) : nullptr),
       workspace_(
           model.config,

@@ -30,8 +30,9 @@ struct SchedulerLimits {
   // Blocks of 64 positions that all sequences and known prefixes share; 0 = as many as
   // max_sequences whole contexts take.
   int32_t kv_blocks = 0;
-  int32_t max_rows = kMaxRows;  // of a sequence's verification
-  int32_t prefill_chunk = 256;  // prompt rows of a pass
+  int32_t max_rows = kMaxRows;         // of a sequence's verification
+  int32_t prefill_chunk = 256;         // prompt rows of a pass
+  KvType kv_type = KvType::kBFloat16;  // the texts depend on it
   bool reuse_prefixes = false;  // keep what finished texts leave in the cache for later prompts
   // Every pass uses all of ThreadCount(), also of a small model where fewer are faster.
   bool fixed_threads = false;

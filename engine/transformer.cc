@@ -21,7 +21,7 @@
 // each block), Llama (only the former) and Qwen3 (and one on each head of q and k).
 // Rounding follows the mathematically clean form rather than the bf16 of the reference
 // implementation: fp32 residual stream, norms, softmax and epilogues, int8 activations, exact
-// integer products, bf16 KV.
+// integer products, KV in the type of the cache.
 namespace tern {
 namespace {
 
@@ -236,16 +236,11 @@ void StoreKeysAndValues(const Pass& p, int32_t layer, MatView<const float> k,
   const ModelConfig& config = p.model.config;
   const auto head_dim = static_cast<size_t>(config.head_dim);
   for (size_t row = 0; row < k.rows; ++row) {
-    const int32_t sequence = p.ws.sequences[row], slot = p.ws.slots[row];
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
-      const float* k_from = k.Row(row) + static_cast<size_t>(head) * head_dim;
-      const float* v_from = v.Row(row) + static_cast<size_t>(head) * head_dim;
-      BFloat16* k_to = p.cache.K(layer, sequence, slot, head);
-      BFloat16* v_to = p.cache.V(layer, sequence, slot, head);
-      for (size_t i = 0; i < head_dim; ++i) v_to[i] = BFloat16::FromFloat(v_from[i]);
-      for (size_t i = 0; i < head_dim; ++i) {
-        k_to[KeyElement(0, i)] = BFloat16::FromFloat(k_from[i]);
-      }
+      const size_t begin = static_cast<size_t>(head) * head_dim;
+      p.cache.Store(layer, p.ws.sequences[row], p.ws.slots[row], head,
+                    k.RowSpan(row).subspan(begin, head_dim),
+                    v.RowSpan(row).subspan(begin, head_dim));
     }
   }
 }

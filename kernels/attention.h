@@ -9,26 +9,19 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/bfloat16.h"
+#include "kernels/kv_block.h"
 #include "kernels/mat_view.h"
 
 namespace tern {
 
-inline constexpr size_t kKvBlock = 64;  // positions per KV block
-
-// K and V of one layer, as blocks of kKvBlock * head_dim values per KV head: block b of head g
-// begins at (b * kv_heads + g) * kKvBlock * head_dim. In it, V of slot s, dimension i lies at
-// s * head_dim + i, and K, stored rotated, at KeyElement(s, i): pairs of dimensions with the slots
-// side by side, so that a vector of scores is a sum over dimensions without a reduction of lanes.
-inline constexpr size_t KeyElement(size_t slot, size_t i) {
-  return (i / 2 * kKvBlock + slot) * 2 + i % 2;
-}
-
+// K and V of one layer: block b of KV head g begins at byte (b * kv_heads + g) *
+// KvBlockBytes(type, head_dim) of each, laid out as in kv_block.h.
 struct KvLayerView {
-  const BFloat16* k = nullptr;
-  const BFloat16* v = nullptr;
+  const std::byte* k = nullptr;
+  const std::byte* v = nullptr;
   size_t kv_heads = 0;
   size_t head_dim = 0;
+  KvType type = KvType::kBFloat16;
 };
 
 // What one row may see. Position p < prefix lies in slot p; position prefix + i in slot
@@ -48,7 +41,8 @@ size_t AttentionScratchFloats(size_t threads, size_t head_dim, size_t max_slots)
 
 // out[i] = concatenated heads of softmax(q_i k^T / sqrt(head_dim)) v. q, out [n, heads * head_dim];
 // query head j reads KV head j / (heads / kv_heads). head_dim is even. Scores, softmax and sums in
-// fp32, fixed order per row.
+// fp32, fixed order per row; int8 K and V are widened exactly, and their scales multiply the score
+// of the key and the weight of the value.
 void Attention(MatView<const float> q, const KvLayerView& kv, std::span<const AttentionRow> rows,
                size_t heads, std::span<float> scratch, MatView<float> out);
 

@@ -134,43 +134,4 @@ std::string CheckVocabProjection(size_t n, size_t vocab, size_t d) {
       {.relative = (static_cast<double>(d) / 4 + 6) * 0x1p-24, .scale = scale.View(n, vocab)});
 }
 
-AttentionInput::AttentionInput(size_t heads_in, size_t kv_heads, size_t head_dim, uint32_t seed)
-    : heads(heads_in),
-      random(seed),
-      k(random.BFloat16s(kBlocks * kv_heads * kKvBlock * head_dim)),
-      v(random.BFloat16s(k.size())),
-      kv{k.data(), v.data(), kv_heads, head_dim} {
-  const std::vector<int32_t> prefixes = {0, 0, 5, 15, 62, 63, 64, 128, 190};
-  tails = {{0}, {0, 1, 3}, {9}, {15, 17}, {62}, {63}, {64, 66}, {128}, {190, 200, 230, 255}};
-  for (size_t i = 0; i < prefixes.size(); ++i) {
-    rows.push_back(
-        {table.data(), tails[i].data(), prefixes[i], static_cast<int32_t>(tails[i].size())});
-  }
-  q = random.Floats(rows.size() * Width());
-}
-
-AlignedBuffer<float> AttentionInput::Run(std::span<const AttentionRow> which,
-                                         MatView<const float> queries) {
-  AlignedBuffer<float> out(which.size() * Width());
-  AlignedBuffer<float> scratch(
-      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), kv.head_dim, 256));
-  Attention(queries, kv, which, heads, scratch.span(), out.View(which.size(), Width()));
-  return out;
-}
-
-std::string CheckAttention(size_t head_dim, size_t kv_heads, size_t group) {
-  AttentionInput input(kv_heads * group, kv_heads, head_dim, 23);
-  const AlignedBuffer<float> got = input.Run(input.rows, input.Q());
-  AlignedBuffer<double> expected(got.size());
-  reference::Attention(input.Q(), input.kv, input.rows, input.heads,
-                       expected.View(input.rows.size(), input.Width()));
-  // |q|, |k|, |v| <= 1. A score's error is at most (head_dim / 4 + 8) 2^-24 of sum |q k| / sqrt(hd)
-  // <= sqrt(hd); a weight has the errors of its score and of the largest, 2^-21 of exp, and those
-  // of the sum, at most length / 4 + 4 roundings; adding up to 194 weighted values, 194 more.
-  const double dims = static_cast<double>(head_dim);
-  const double score = (dims / 4 + 8) * 0x1p-24 * std::sqrt(dims);
-  const double bound = 2 * (2 * score + 0x1p-21) + (194 + 194 / 4 + 8) * 0x1p-24;
-  return Difference(expected.View(1, got.size()), got.View(1, got.size()), {.absolute = bound});
-}
-
 }  // namespace tern

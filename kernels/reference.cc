@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -166,26 +167,50 @@ double SumExpMinus(std::span<const float> x, float shift) {
 
 namespace {
 
-struct Place {
-  size_t block;  // where the block of the KV head begins
-  size_t slot;   // in it
-};
+// One K or V vector in a block, read off the picture in kv_block.h.
+class KvVector {
+ public:
+  KvVector(const KvLayerView& kv, bool is_key, const AttentionRow& row, size_t kv_head,
+           int32_t position)
+      : kv_(kv), is_key_(is_key) {
+    const int32_t slot = position < row.prefix ? position : row.tail_slots[position - row.prefix];
+    const auto block = static_cast<size_t>(row.block_table[slot / 64]);
+    const size_t bytes = kv.type == KvType::kInt8 ? 64 * kv.head_dim + 256 : 128 * kv.head_dim;
+    block_ = (is_key ? kv.k : kv.v) + (block * kv.kv_heads + kv_head) * bytes;
+    slot_ = static_cast<size_t>(slot % 64);
+  }
 
-Place PlaceOf(const KvLayerView& kv, const AttentionRow& row, size_t kv_head, int32_t position) {
-  const int32_t slot = position < row.prefix ? position : row.tail_slots[position - row.prefix];
-  const auto block = static_cast<size_t>(row.block_table[slot / 64]);
-  return {(block * kv.kv_heads + kv_head) * 64 * kv.head_dim, static_cast<size_t>(slot % 64)};
-}
+  double operator[](size_t i) const {
+    const size_t value = slot_ * kv_.head_dim + i;
+    if (kv_.type == KvType::kBFloat16) {
+      const size_t at = is_key_ ? (i / 2 * 64 + slot_) * 2 + i % 2 : value;
+      return Read<BFloat16>(2 * at).ToFloat();
+    }
+    const double scale = Read<float>(64 * kv_.head_dim + 4 * slot_);
+    return Read<int8_t>(is_key_ ? i * 64 + slot_ : value) * scale;
+  }
+
+ private:
+  template <class T>
+  T Read(size_t byte) const {
+    T value;
+    std::memcpy(&value, block_ + byte, sizeof(T));
+    return value;
+  }
+
+  const KvLayerView& kv_;
+  bool is_key_;
+  const std::byte* block_;
+  size_t slot_;
+};
 
 void AttendHead(const float* q, const KvLayerView& kv, const AttentionRow& row, size_t kv_head,
                 double* out) {
   std::vector<double> weights;
   for (int32_t p = 0; p < row.length(); ++p) {
-    const Place at = PlaceOf(kv, row, kv_head, p);
+    const KvVector key(kv, true, row, kv_head, p);
     double dot = 0;
-    for (size_t i = 0; i < kv.head_dim; ++i) {
-      dot += static_cast<double>(q[i]) * kv.k[at.block + KeyElement(at.slot, i)].ToFloat();
-    }
+    for (size_t i = 0; i < kv.head_dim; ++i) dot += static_cast<double>(q[i]) * key[i];
     weights.push_back(dot / std::sqrt(static_cast<double>(kv.head_dim)));
   }
   const double max = *std::max_element(weights.begin(), weights.end());
@@ -193,10 +218,8 @@ void AttendHead(const float* q, const KvLayerView& kv, const AttentionRow& row, 
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::fill(out, out + kv.head_dim, 0.0);
   for (int32_t p = 0; p < row.length(); ++p) {
-    const Place at = PlaceOf(kv, row, kv_head, p);
-    const BFloat16* v = kv.v + at.block + at.slot * kv.head_dim;
-    for (size_t i = 0; i < kv.head_dim; ++i)
-      out[i] += weights[static_cast<size_t>(p)] / sum * v[i].ToFloat();
+    const KvVector v(kv, false, row, kv_head, p);
+    for (size_t i = 0; i < kv.head_dim; ++i) out[i] += weights[static_cast<size_t>(p)] / sum * v[i];
   }
 }
 

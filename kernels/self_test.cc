@@ -52,6 +52,14 @@ std::string HeadShapes(const std::function<std::string(size_t)>& check) {
   return "";
 }
 
+std::string KvTypes(const std::function<std::string(KvType, size_t)>& check) {
+  for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
+    const std::string problem = HeadShapes([&](size_t head_dim) { return check(type, head_dim); });
+    if (!problem.empty()) return (type == KvType::kInt8 ? "int8, " : "bf16, ") + problem;
+  }
+  return "";
+}
+
 std::string TopKs() {
   for (const uint32_t seed : {1u, 2u, 3u}) {
     const std::string problem = CheckTopK(seed);
@@ -94,7 +102,9 @@ std::vector<KernelCheck> CheckKernels() {
       {"SiluGate", OfWidths(CheckSiluGate)},
       {"ResidualSilu", OfWidths(CheckResidualSilu)},
       {"AddInPlace", OfWidths(CheckAddInPlace)},
-      {"Attention", HeadShapes([](size_t head_dim) { return CheckAttention(head_dim, 2, 3); })},
+      {"KV blocks", KvTypes(CheckKvBlock)},
+      {"Attention",
+       KvTypes([](KvType type, size_t head_dim) { return CheckAttention(type, head_dim, 2, 3); })},
       {"VocabProjection", OfProducts(CheckVocabProjection)},
       {"SumExp", OfWidths(CheckSumExp)},
       {"TopK", TopKs()},

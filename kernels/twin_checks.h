@@ -32,7 +32,9 @@ std::string CheckReluSquaredGate(size_t cols);
 std::string CheckSiluGate(size_t cols);
 std::string CheckResidualSilu(size_t cols);
 std::string CheckAddInPlace(size_t cols);
-std::string CheckAttention(size_t head_dim, size_t kv_heads, size_t group);
+// That a K or V vector is stored as kv_block.h says, beside others that stay as they are.
+std::string CheckKvBlock(KvType type, size_t head_dim);
+std::string CheckAttention(KvType type, size_t head_dim, size_t kv_heads, size_t group);
 std::string CheckVocabProjection(size_t n, size_t vocab, size_t d);
 std::string CheckSumExp(size_t n);  // LogSumExp too
 std::string CheckTopK(uint32_t seed);
@@ -58,14 +60,16 @@ struct WeightOnlyInput {
 // prefixes, block ends, tree tails.
 struct AttentionInput {
   static constexpr size_t kBlocks = 6;
-  AttentionInput(size_t heads, size_t kv_heads, size_t head_dim, uint32_t seed);
+  AttentionInput(KvType type, size_t heads, size_t kv_heads, size_t head_dim, uint32_t seed);
   size_t Width() const { return heads * kv.head_dim; }
   MatView<const float> Q() const { return q.View(rows.size(), Width()); }
   AlignedBuffer<float> Run(std::span<const AttentionRow> which, MatView<const float> queries);
+  // K and V in a slot of a block, all dimensions.
+  void Set(size_t block, size_t kv_head, size_t slot, std::span<const float> values);
 
   size_t heads;
   RandomData random;
-  AlignedBuffer<BFloat16> k, v;
+  AlignedBuffer<std::byte> k, v;
   KvLayerView kv;
   std::vector<int32_t> table = {3, 0, 5, 1};
   std::vector<std::vector<int32_t>> tails;

@@ -29,6 +29,7 @@ struct BenchOptions {
   SyntheticOptions weights;
   PassBenchOptions passes;
   GemmShape gemm;
+  std::vector<std::string> kv_types = {"bf16"};
   std::string against;
 };
 
@@ -46,6 +47,7 @@ void PrintJson(const PassBenchReport& report, double load_seconds) {
   for (const PassResult& pass : report.passes) {
     passes.push_back({{"rows", pass.rows},
                       {"context", pass.context},
+                      {"kv_type", ToString(pass.kv_type)},
                       {"decides", ToString(pass.kind)},
                       {"zero_skip", pass.zero_skip},
                       {"ms", 1e3 * pass.seconds},
@@ -69,6 +71,8 @@ void PrintJson(const PassBenchReport& report, double load_seconds) {
   }
   json["memory"] = {{"resident_mb", report.memory.resident_mb},
                     {"anonymous_mb", report.memory.anonymous_mb}};
+  for (const auto& [type, bytes] : report.caches)
+    json["memory"]["kv_cache_bytes"][ToString(type)] = bytes;
   json["zero_gates"] = report.zero_gates;
   json["logits_hash"] = HashName(report.logits_hash);
   json["load_seconds"] = load_seconds;
@@ -80,19 +84,22 @@ void PrintText(const PassBenchReport& report, double load_seconds) {
   std::printf("%s, %d threads, %s\n", CpuName().c_str(), ThreadCount(), CurrentTarget().c_str());
   std::printf("reads %.1f GB/s, int8 %.0f G products/s, bf16 GEMM %.0f G products/s\n\n",
               1e-9 * report.read_bytes, 1e-9 * report.int8_products, 1e-9 * report.bf16_products);
-  std::printf("%7s %5s %-12s %9s %9s %8s %7s %9s\n", "context", "rows", "decides", "ms", "tokens/s",
-              "MB read", "GB/s", "of limit");
+  std::printf("%7s %-4s %5s %-13s %9s %9s %8s %7s %9s\n", "context", "kv", "rows", "decides", "ms",
+              "tokens/s", "MB read", "GB/s", "of limit");
   for (const PassResult& pass : report.passes) {
     const std::string decides = ToString(pass.kind) + std::string(pass.zero_skip ? ", skip" : "");
-    std::printf("%7d %5d %-12s %9.3f %9.1f %8.0f %7.1f %8.0f%%\n", pass.context, pass.rows,
-                decides.c_str(), 1e3 * pass.seconds, pass.rows / pass.seconds, 1e-6 * pass.bytes,
-                1e-9 * pass.bytes / pass.seconds, 100.0 * pass.share());
+    std::printf("%7d %-4s %5d %-13s %9.3f %9.1f %8.0f %7.1f %8.0f%%\n", pass.context,
+                ToString(pass.kv_type), pass.rows, decides.c_str(), 1e3 * pass.seconds,
+                pass.rows / pass.seconds, 1e-6 * pass.bytes, 1e-9 * pass.bytes / pass.seconds,
+                100.0 * pass.share());
   }
   if (report.prefill.tokens > 0) {
     std::printf("\nprefill of %d tokens: %.1f tokens/s, %.0f%% of the limit\n",
                 report.prefill.tokens, report.prefill.tokens / report.prefill.seconds,
                 100.0 * report.prefill.limit_seconds / report.prefill.seconds);
   }
+  for (const auto& [type, bytes] : report.caches)
+    std::printf("\n%s cache: %.1f MB", ToString(type), 1e-6 * static_cast<double>(bytes));
   std::printf("\nmemory: %.0f MB resident, %.0f MB of it anonymous; loaded in %.2f s\n",
               report.memory.resident_mb, report.memory.anonymous_mb, load_seconds);
   std::printf("zero gates %.0f%%, logits hash %s\n", 100.0 * report.zero_gates,
@@ -154,6 +161,10 @@ std::vector<std::string> SharedArguments(const BenchOptions& options, const Comm
   }
   add("--max-isa", common.max_isa);
   if (common.zero_skip) arguments.emplace_back("--zero-skip");
+  // Older binaries have only bf16, and no option for it.
+  if (options.kv_types != std::vector<std::string>{"bf16"}) {
+    for (const std::string& type : options.kv_types) add("--kv-type", type);
+  }
   return arguments;
 }
 
@@ -191,11 +202,14 @@ void RunBench(const BenchOptions& options, const CommonOptions& common) {
   const Model model = GetModel(options, common);
   const double load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  PassBenchOptions passes = options.passes;
+  passes.kv_types.clear();
+  for (const std::string& type : options.kv_types) passes.kv_types.push_back(KvTypeNamed(type));
   PassBenchReport report;
   {
     Progress progress("bench", "%", 100.0);
-    report = BenchPasses(model, options.passes,
-                         [&progress](double share) { progress.Update(100.0 * share); });
+    report =
+        BenchPasses(model, passes, [&progress](double share) { progress.Update(100.0 * share); });
   }
   if (common.json) {
     PrintJson(report, load_seconds);
@@ -221,6 +235,12 @@ void AddBench(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   command->add_option("--context", options->passes.contexts, "Tokens before the pass, e.g. 0,2048")
       ->delimiter(',')
+      ->capture_default_str();
+  command
+      ->add_option("--kv-type", options->kv_types,
+                   "Keys and values of the context as bf16 or int8; bf16,int8: both, in turns")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"bf16", "int8"}))
       ->capture_default_str();
   command->add_option("--prefill", options->passes.prefill, "Tokens of the prefill; 0: none")
       ->capture_default_str();

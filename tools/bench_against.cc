@@ -71,7 +71,9 @@ std::vector<std::pair<std::string, double>> Milliseconds(const std::string& path
     const Json json = ParseJson<Json>(text);
     std::vector<std::pair<std::string, double>> result;
     for (const Json& pass : json.at("passes")) {
+      const std::string kv = pass.value("kv_type", "bf16");  // older ones have no other
       result.emplace_back("context " + std::to_string(pass.at("context").get<int32_t>()) + ", " +
+                              (kv == "bf16" ? "" : kv + ", ") +
                               std::to_string(pass.at("rows").get<int32_t>()) + " rows, " +
                               pass.at("decides").get<std::string>() +
                               (pass.value("zero_skip", false) ? ", skip" : ""),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -25,11 +26,11 @@ constexpr int32_t kHashedRows = 8;
 struct Shape {
   double ternary_bytes = 0.0, ternary_weights = 0.0;  // of all layers
   double table_weights = 0.0;                         // of the output embedding
-  double kv_values = 0.0;                             // of K and V, of all layers, a position
+  double kv_bytes = 0.0;                              // of K and V, of all layers, a position
   double attention_products = 0.0;                    // of all layers, for one row and one position
 };
 
-Shape ShapeOf(const Model& model) {
+Shape ShapeOf(const Model& model, KvType type) {
   const ModelConfig& c = model.config;
   const double layers = c.num_hidden_layers;
   Shape shape;
@@ -42,20 +43,20 @@ Shape ShapeOf(const Model& model) {
     }
   }
   shape.table_weights = static_cast<double>(c.vocab_size) * c.hidden_size;
-  shape.kv_values = 2.0 * layers * c.kv_width();
+  shape.kv_bytes = static_cast<double>(KvCache::Bytes(c, 1, type)) / kKvBlock;
   shape.attention_products = 2.0 * layers * c.q_width();
   return shape;
 }
 
 class PassBench {
  public:
-  PassBench(const Model& model, const PassBenchOptions& options)
+  PassBench(const Model& model, const PassBenchOptions& options, KvType type)
       : model_(model),
         options_(options),
-        shape_(ShapeOf(model)),
+        shape_(ShapeOf(model, type)),
         most_rows_(*std::max_element(options.rows.begin(), options.rows.end())),
         context_(static_cast<int32_t>(MaxContext(options, most_rows_))),
-        cache_(model.config, 1, context_, (context_ + 63) / 64),
+        cache_(model.config, 1, context_, Blocks(), type),
         workspace_(model.config, std::max(most_rows_, options.prefill_chunk), most_rows_, context_),
         tokens_(static_cast<size_t>(context_)),
         rows_(static_cast<size_t>(most_rows_)),
@@ -73,6 +74,8 @@ class PassBench {
     const int64_t longest = *std::max_element(options.contexts.begin(), options.contexts.end());
     return std::max<int64_t>(longest + most_rows, options.prefill);
   }
+
+  size_t CacheBytes(KvType type) const { return KvCache::Bytes(model_.config, Blocks(), type); }
 
   double Prefill(int32_t tokens) {
     cache_.Truncate(0, 0);
@@ -145,7 +148,7 @@ class PassBench {
     const double done = 1.0 - skipped / shape_.ternary_bytes;
     const double ternary = done * std::max(shape_.ternary_bytes / read,
                                            n * shape_.ternary_weights / machine.int8_products());
-    const double attention = std::max(sizeof(BFloat16) * shape_.kv_values * context / read,
+    const double attention = std::max(shape_.kv_bytes * context / read,
                                       n * positions * shape_.attention_products / bf16);
     const double table =
         kind == PassKind::kNothing
@@ -158,13 +161,14 @@ class PassBench {
 
   // Without zero skipping.
   double Bytes(int32_t context, PassKind kind) const {
-    return shape_.ternary_bytes + sizeof(BFloat16) * shape_.kv_values * context + TableBytes(kind);
+    return shape_.ternary_bytes + shape_.kv_bytes * context + TableBytes(kind);
   }
 
  private:
   static double Since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
+  int32_t Blocks() const { return (context_ + 63) / 64; }
   int32_t Vocab() const { return model_.config.vocab_size; }
   double TableBytes(PassKind kind) const {
     switch (kind) {
@@ -214,6 +218,7 @@ void CheckOptions(const Model& model, const PassBenchOptions& options) {
     throw InvalidArgument(
         "bench: rows of 1 or more, contexts of 0 or more and a prefill of 0 or more are needed");
   }
+  if (options.kv_types.empty()) throw InvalidArgument("bench: a type of KV is needed");
   const int32_t most = *std::max_element(options.rows.begin(), options.rows.end());
   const int64_t context = PassBench::MaxContext(options, most);
   if (context > model.config.max_position_embeddings) {
@@ -239,11 +244,22 @@ const char* ToString(PassKind kind) {
   return "";
 }
 
+const char* ToString(KvType type) { return type == KvType::kInt8 ? "int8" : "bf16"; }
+
 PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
                             const std::function<void(double)>& progress) {
   CheckOptions(model, options);
-  PassBench bench(model, options);
+  std::vector<std::unique_ptr<PassBench>> benches;
   PassBenchReport report;
+  for (const KvType type : options.kv_types) {
+    benches.push_back(std::make_unique<PassBench>(model, options, type));
+    report.caches.emplace_back(type, benches.back()->CacheBytes(type));
+  }
+  const auto bench_of = [&](KvType type) -> PassBench& {
+    const auto at = std::find(options.kv_types.begin(), options.kv_types.end(), type);
+    return *benches[static_cast<size_t>(at - options.kv_types.begin())];
+  };
+  PassBench& bench = *benches.front();
   report.logits_hash = bench.LogitsHash();
   report.zero_gates = bench.ZeroGates();
   constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kGreedy, PassKind::kSampled,
@@ -256,14 +272,16 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
   std::vector<int32_t> contexts = options.contexts;
   std::sort(contexts.begin(), contexts.end());
   for (const int32_t context : contexts) {
-    bench.Fill(context);
     const size_t first = report.passes.size();
     std::vector<std::vector<double>> seconds;
+    for (const auto& each : benches) each->Fill(context);
     for (const int32_t rows : options.rows) {
       for (const PassKind kind : kKinds) {
-        report.passes.push_back({rows, context, kind});
-        if (rows == 1 && bench.has_zero_skip())
-          report.passes.push_back({rows, context, kind, true});
+        for (const KvType type : options.kv_types) {
+          report.passes.push_back({rows, context, type, kind});
+          if (rows == 1 && benches.front()->has_zero_skip())
+            report.passes.push_back({rows, context, type, kind, true});
+        }
       }
     }
     seconds.resize(report.passes.size() - first);
@@ -273,8 +291,9 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
       for (const PassKind kind : kKinds) bench.Pass(1, kind, false);
       for (size_t i = 0; i < seconds.size(); ++i) {
         PassResult& pass = report.passes[first + i];
-        const double time = bench.Pass(pass.rows, pass.kind, pass.zero_skip);
-        pass.bytes = bench.Bytes(pass.context, pass.kind) - bench.skipped_bytes();
+        PassBench& its = bench_of(pass.kv_type);
+        const double time = its.Pass(pass.rows, pass.kind, pass.zero_skip);
+        pass.bytes = its.Bytes(pass.context, pass.kind) - its.skipped_bytes();
         if (round > 0) seconds[i].push_back(time);
       }
       progress(++done / parts);
@@ -293,9 +312,10 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
                       bench.LimitSeconds(options.prefill, 0, PassKind::kLogits, 1, 0.0, machine)};
   }
   for (PassResult& pass : report.passes) {
-    const double skipped = bench.Bytes(pass.context, pass.kind) - pass.bytes;
+    const PassBench& its = bench_of(pass.kv_type);
+    const double skipped = its.Bytes(pass.context, pass.kind) - pass.bytes;
     pass.limit_seconds =
-        bench.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, skipped, machine);
+        its.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, skipped, machine);
   }
   report.read_bytes = machine.read_bytes();
   report.int8_products = machine.int8_products();

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/model.h"
+#include "kernels/kv_block.h"
 #include "tools/bench_machine.h"
 
 namespace tern {
@@ -21,12 +23,14 @@ enum class PassKind {
   kLogits,   // all logits of every row
 };
 const char* ToString(PassKind kind);
+const char* ToString(KvType type);
 
 struct PassBenchOptions {
   std::vector<int32_t> rows = {1, 2, 4, 8, 16, 32};
   std::vector<int32_t> contexts = {0};
-  int32_t prefill = 512;        // tokens; 0: none
-  int32_t prefill_chunk = 512;  // rows of a pass of the prefill
+  std::vector<KvType> kv_types = {KvType::kBFloat16};  // taken in turns; the prefill has the first
+  int32_t prefill = 512;                               // tokens; 0: none
+  int32_t prefill_chunk = 512;                         // rows of a pass of the prefill
   int32_t rounds = 7;
 };
 
@@ -37,6 +41,7 @@ struct Work {
 
 struct PassResult {
   int32_t rows = 0, context = 0;
+  KvType kv_type = KvType::kBFloat16;
   PassKind kind = PassKind::kLogits;
   bool zero_skip = false;      // for one row, where the model has the copies: both ways
   double seconds = 0.0;        // median
@@ -55,14 +60,15 @@ struct PassBenchReport {
   double read_bytes = 0.0, int8_products = 0.0, bf16_products = 0.0;  // per second
   std::vector<PassResult> passes;
   PrefillResult prefill;
-  double zero_gates = 0.0;  // share, over the rows of a pass
-  MemoryUse memory;         // of model, cache and buffers, after the passes
+  double zero_gates = 0.0;                        // share, over the rows of a pass
+  MemoryUse memory;                               // of model, caches and buffers, after the passes
+  std::vector<std::pair<KvType, size_t>> caches;  // bytes of each
   uint64_t logits_hash = 0;
 };
 
 // Every pass once per round, with a measurement of the ceilings before each round, after a round
-// that does not count. `progress` is told the share done. Throws kInvalidArgument where rows or
-// contexts do not fit the model.
+// that does not count. `progress` is told the share done. Throws kInvalidArgument where rows,
+// contexts or kv_types are none, or do not fit the model.
 PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
                             const std::function<void(double)>& progress);
 

@@ -21,6 +21,7 @@
 #include <string>
 
 #include "engine/ggml_types.h"
+#include "kernels/kv_block.h"
 
 namespace CLI {
 class App;
@@ -28,18 +29,25 @@ class App;
 
 namespace tern {
 
+// What --kv-type asks for.
+inline KvType KvTypeNamed(const std::string& name) {
+  return name == "int8" ? KvType::kInt8 : KvType::kBFloat16;
+}
+
 // Options every sub-command understands.
 struct CommonOptions {
   std::string
       model;  // directory, file or hub name; empty: the model that ships (tools/model_path.h)
   std::string heads;                 // directory, file or "none"; empty: the heads beside the model
   std::string i2s_order = "128x32";  // of I2_S tensors of a GGUF file: 128x32 or 64x16
+  std::string kv_type = "bf16";      // of the cache of keys and values: bf16 or int8
   std::string numa;                  // a node's number or "auto"; empty: all nodes
   int threads = 0;                   // 0: physical cores within CPU affinity and cgroup quota
   std::string max_isa;               // empty: the best the CPU offers
   uint64_t seed = 0;
   bool zero_skip = false;  // copies for zero skipping (engine/zero_skip.h)
   bool json = false;       // one JSON object on stdout instead of text
+  KvType Kv() const { return KvTypeNamed(kv_type); }
   I2sOrder I2s() const { return i2s_order == "64x16" ? I2sOrder::k64x16 : I2sOrder::k128x32; }
 };
 

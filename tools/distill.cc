@@ -68,6 +68,8 @@ HiddenCacheInfo PlanCache(const DistillArguments& arguments, const Model& model,
                   {"--seed", sampling.seed},
                   {"--shard-mb", arguments.shard_mb},
                   {"--max-isa", CurrentTarget()}};  // bits are promised within one target
+  // Only where it is not what all caches once were: those keep resuming.
+  if (arguments.distill.kv_type == KvType::kInt8) info.made_by["--kv-type"] = "int8";
   return info;
 }
 
@@ -98,6 +100,7 @@ void PrintResult(const HiddenCacheInfo& info, const DistillCounts& counts, uint6
 
 void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   arguments.distill.sampling.seed = common.seed;
+  arguments.distill.kv_type = common.Kv();
   try {
     arguments.distill.sampling.Validate();
   } catch (const Error& error) {

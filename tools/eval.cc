@@ -1,5 +1,6 @@
 // `tern eval`: what draft heads are worth on given prompts, or a model's perplexity on a text.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -124,20 +125,23 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
   PerplexityReport report;
   {
     Progress progress("eval", "tokens", static_cast<double>(ids.size()));
-    report = MeasurePerplexity(model, ids, bytes, options.context, [&progress](int64_t done) {
-      progress.Update(static_cast<double>(done));
-    });
+    report = MeasurePerplexity(
+        model, ids, bytes, options.context, common.Kv(),
+        [&progress](int64_t done) { progress.Update(static_cast<double>(done)); });
   }
-  const double rate = static_cast<double>(report.tokens) / report.seconds;
+  const auto tokens = static_cast<double>(report.tokens);
+  const double rate = tokens / report.seconds;
   if (common.json) {
-    std::cout
-        << Json{{"tokens", report.tokens},           {"bytes", report.bytes},
-                {"context", report.context},         {"loss", report.loss()},
-                {"perplexity", report.perplexity()}, {"bits_per_byte", report.bits_per_byte()},
-                {"tokens_per_second", rate},         {"threads", ThreadCount()},
-                {"peak_memory_mb", PeakMemoryMb()}}
-               .dump(2)
-        << std::endl;
+    Json json = {{"tokens", report.tokens},           {"bytes", report.bytes},
+                 {"context", report.context},         {"loss", report.loss()},
+                 {"perplexity", report.perplexity()}, {"bits_per_byte", report.bits_per_byte()},
+                 {"tokens_per_second", rate},         {"threads", ThreadCount()},
+                 {"kv_type", common.kv_type},         {"peak_memory_mb", PeakMemoryMb()}};
+    if (report.bf16.has_value()) {
+      json["bf16_perplexity"] = std::exp(report.bf16->nats / tokens);
+      json["same_best_as_bf16"] = static_cast<double>(report.bf16->same_best) / tokens;
+    }
+    std::cout << json.dump(2) << std::endl;
     return;
   }
   std::printf(
@@ -145,6 +149,11 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
       "%.4f bits per byte, %.1f tokens/s\n",
       static_cast<long long>(report.tokens), static_cast<long long>(report.bytes), report.context,
       report.perplexity(), report.loss(), report.bits_per_byte(), rate);
+  if (report.bf16.has_value()) {
+    std::printf("with a bf16 cache: perplexity %.4f; the most probable token is the same %.2f%%\n",
+                std::exp(report.bf16->nats / tokens),
+                100.0 * static_cast<double>(report.bf16->same_best) / tokens);
+  }
 }
 
 void RunEval(EvalOptions& options, const CommonOptions& common) {
@@ -152,6 +161,7 @@ void RunEval(EvalOptions& options, const CommonOptions& common) {
     throw CLI::RequiredError("one of --prompts and --perplexity");
   if (!options.perplexity.empty()) return RunPerplexity(options, common);
   CheckUsage(options, common);
+  options.acceptance.kv_type = common.Kv();
   const std::vector<Prompt> prompts = ReadPrompts(options.prompts, options.limit);
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);

@@ -140,6 +140,7 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
   limits.max_context =
       static_cast<int32_t>(std::min<int64_t>(wanted, model.config.max_position_embeddings));
   limits.max_rows = generation.max_rows;
+  limits.kv_type = common.Kv();
   limits.prefill_chunk = static_cast<int32_t>(std::min<int64_t>(generation.prefill_chunk, wanted));
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));

@@ -10,6 +10,7 @@
 #include "engine/chat_template.h"
 #include "engine/error.h"
 #include "engine/gguf.h"
+#include "engine/kv_cache.h"
 #include "engine/medusa_heads.h"
 #include "engine/model.h"
 #include "engine/tensor_listing.h"
@@ -94,7 +95,10 @@ void AddSizes(const std::string& path, const ModelConfig& c, InfoJson& info) {
       {"bits_per_ternary_weight",
        8.0 * static_cast<double>(linear_bytes) / static_cast<double>(ternary)},
       {"bits_per_parameter", 8.0 * static_cast<double>(bytes) / static_cast<double>(total)}};
-  info["memory"] = {{"model_bytes", ModelBytes(c)}, {"kv_cache_bytes_per_token", 4 * layers * kv}};
+  info["memory"] = {
+      {"model_bytes", ModelBytes(c)},
+      {"kv_cache_bytes_per_token", KvCache::Bytes(c, 1, KvType::kBFloat16) / kKvBlock},
+      {"kv_cache_bytes_per_token_int8", KvCache::Bytes(c, 1, KvType::kInt8) / kKvBlock}};
 }
 
 std::string TokenizerKind(const std::string& path) {

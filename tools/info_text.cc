@@ -87,7 +87,8 @@ void PrintSizes(const InfoJson& info) {
            Format(", %.2f bits a ternary weight, %.2f bits a parameter",
                   Number(stored, "bits_per_ternary_weight"), Number(stored, "bits_per_parameter")));
   Line("in memory", Bytes(Count(memory, "model_bytes")) + ", and " +
-                        Bytes(Count(memory, "kv_cache_bytes_per_token")) + " a token of context");
+                        Bytes(Count(memory, "kv_cache_bytes_per_token")) + " a token of context (" +
+                        Bytes(Count(memory, "kv_cache_bytes_per_token_int8")) + " as int8)");
 }
 
 void PrintTokenizer(const InfoJson& info) {

@@ -123,6 +123,15 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
         "generate, serve, eval, bench: skip what zero gates make useless, in passes of "
         "one row; half as much memory again, the same text (squared ReLU only)");
   }
+  if (missing("--kv-type")) {
+    command
+        .add_option(
+            "--kv-type", common.kv_type,
+            "Keys and values of the context as bf16, or as int8 in half the memory and less "
+            "exactly")
+        ->check(CLI::IsMember({"bf16", "int8"}))
+        ->capture_default_str();
+  }
   if (missing("--threads")) {
     command.add_option("--threads", common.threads, "Compute threads (default: physical cores)")
         ->check(CLI::Range(1, 1024));

@@ -121,6 +121,7 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const Model model = LoadForDecoding(dir, common);
   GeneratorLimits limits;
   limits.max_context = options.context;
+  limits.kv_type = common.Kv();
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));
   const ServedModel served{model.config,

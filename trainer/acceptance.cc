@@ -74,14 +74,16 @@ std::vector<std::vector<TokenId>> EncodeAll(const Model& model, const Tokenizer&
 }
 
 GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<TokenId>>& prompts,
-                          const GenerationOptions& options) {
+                          const AcceptanceOptions& options) {
+  const GenerationOptions& generation = options.generation;
   size_t longest = 0;
   for (const std::vector<TokenId>& ids : prompts) longest = std::max(longest, ids.size());
   GeneratorLimits limits;
   limits.max_context = static_cast<int32_t>(std::min<int64_t>(
-      static_cast<int64_t>(longest) + options.max_tokens, model.config.max_position_embeddings));
-  limits.max_rows = options.max_rows;
-  limits.prefill_chunk = options.prefill_chunk;
+      static_cast<int64_t>(longest) + generation.max_tokens, model.config.max_position_embeddings));
+  limits.max_rows = generation.max_rows;
+  limits.prefill_chunk = generation.prefill_chunk;
+  limits.kv_type = options.kv_type;
   return limits;
 }
 
@@ -247,8 +249,7 @@ AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenize
                                    const AcceptanceProgress& progress) {
   TERN_CHECK(options.repeats >= 1) << options.repeats;
   const std::vector<std::vector<TokenId>> all = EncodeAll(model, tokenizer, prompt_path, prompts);
-  Comparison comparison(model, tokenizer, heads, LimitsFor(model, all, options.generation),
-                        options);
+  Comparison comparison(model, tokenizer, heads, LimitsFor(model, all, options), options);
   if (!all.empty()) comparison.WarmUp(all.front());
   for (size_t i = 0; i < all.size(); ++i) {
     comparison.Run(i, prompts[i], all[i]);

@@ -43,6 +43,7 @@ struct AcceptanceOptions {
   // `draft` and `max_rows` are those of the speculative texts; plain ones draft nothing. Prompt i
   // samples with stream i.
   GenerationOptions generation;
+  KvType kv_type = KvType::kBFloat16;
   int32_t repeats = 1;  // timed runs of each prompt, >= 1; the counts are of the first
 };
 

@@ -11,14 +11,15 @@ namespace {
 
 // No more cache than the longest text fills.
 GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<TokenId>>& prompts,
-                          int32_t max_tokens) {
+                          const DistillOptions& options) {
   size_t longest = 1;
   for (const std::vector<TokenId>& prompt : prompts) longest = std::max(longest, prompt.size());
-  const int64_t wanted = static_cast<int64_t>(longest) + max_tokens;
+  const int64_t wanted = static_cast<int64_t>(longest) + options.max_tokens;
   GeneratorLimits limits;
   limits.max_context =
       static_cast<int32_t>(std::min<int64_t>(wanted, model.config.max_position_embeddings));
   limits.prefill_chunk = std::min(limits.prefill_chunk, limits.max_context);
+  limits.kv_type = options.kv_type;
   return limits;
 }
 
@@ -30,7 +31,7 @@ DistillCounts Distill(const Model& model, const Tokenizer& tokenizer,
                       const DistillCallback& on_text) {
   using Clock = std::chrono::steady_clock;
   const auto d = static_cast<size_t>(model.config.hidden_size);
-  Generator generator(model, tokenizer, LimitsFor(model, prompts, options.max_tokens));
+  Generator generator(model, tokenizer, LimitsFor(model, prompts, options));
   GenerationOptions generation;
   generation.sampling = options.sampling;
   generation.max_tokens = options.max_tokens;

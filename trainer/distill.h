@@ -11,6 +11,7 @@
 #include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
+#include "kernels/kv_block.h"
 #include "trainer/hidden_cache.h"
 
 namespace tern {
@@ -18,6 +19,7 @@ namespace tern {
 struct DistillOptions {
   SamplingOptions sampling;  // `stream` is the prompt's index
   int32_t max_tokens = 200;  // of each continuation
+  KvType kv_type = KvType::kBFloat16;
 };
 
 struct DistillCounts {

@@ -124,11 +124,13 @@ void BenchTopK(size_t m, size_t n) {
 }
 
 // m rows that see k positions; n = width of the query row.
-void BenchAttention(size_t m, size_t length, size_t heads, size_t kv_heads, size_t head_dim) {
+void BenchAttention(KvType type, size_t m, size_t length, size_t heads, size_t kv_heads,
+                    size_t head_dim) {
   const size_t blocks = length / kKvBlock + 1, width = heads * head_dim;
-  const AlignedBuffer<BFloat16> cache =
-      AlignedBuffer<BFloat16>::Zeroed(blocks * kv_heads * kKvBlock * head_dim);
-  const KvLayerView kv = {cache.data(), cache.data(), kv_heads, head_dim};
+  const size_t bytes = blocks * kv_heads * KvBlockBytes(type, head_dim);
+  const auto k = AlignedBuffer<std::byte>::Zeroed(bytes);
+  const auto v = AlignedBuffer<std::byte>::Zeroed(bytes);
+  const KvLayerView kv = {k.data(), v.data(), kv_heads, head_dim, type};
   std::vector<int32_t> table;
   for (size_t b = 0; b < blocks; ++b) table.push_back(static_cast<int32_t>(b));
   const auto last = static_cast<int32_t>(length) - 1;
@@ -139,7 +141,8 @@ void BenchAttention(size_t m, size_t length, size_t heads, size_t kv_heads, size
       AttentionScratchFloats(static_cast<size_t>(ThreadCount()), head_dim, length));
   const double seconds = BestSeconds(
       [&] { Attention(q.View(m, width), kv, rows, heads, scratch.span(), out.View(m, width)); });
-  Print("attention", m, length, width, 2.0 * static_cast<double>(m * length * width), seconds);
+  Print(type == KvType::kInt8 ? "attention, int8" : "attention", m, length, width,
+        2.0 * static_cast<double>(m * length * width), seconds);
 }
 
 int Run(int argc, char** argv) {
@@ -178,8 +181,10 @@ int Run(int argc, char** argv) {
   }
   for (const size_t m : {1u, 4u, 16u}) BenchVocab(m, 256, 8192);
   for (const size_t m : {1u, 4u, 16u}) BenchVocab(m, 2560, 32768);
-  for (const size_t m : {1u, 8u, 64u}) BenchAttention(m, 512, 4, 2, 64);
-  for (const size_t m : {1u, 8u, 64u}) BenchAttention(m, 1024, 20, 5, 128);
+  for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
+    for (const size_t m : {1u, 8u, 64u}) BenchAttention(type, m, 512, 4, 2, 64);
+    for (const size_t m : {1u, 8u, 64u}) BenchAttention(type, m, 1024, 20, 5, 128);
+  }
   return 0;
 }
 

@@ -49,6 +49,17 @@ TEST(Bench, MeasuresEveryPass) {
   EXPECT_LT(anonymous, 128.0);  // not what the ceilings are measured with
 }
 
+TEST(Bench, TypesOfKvTakeTurns) {
+  std::vector<std::string> arguments = kTiny;
+  arguments.insert(arguments.end(), {"--kv-type", "bf16,int8"});
+  const json result = BenchJson(arguments);
+  ASSERT_EQ(result["passes"].size(), 24u);
+  for (size_t i = 0; i < 24; ++i)
+    EXPECT_EQ(result["passes"][i]["kv_type"], i % 2 == 0 ? "bf16" : "int8");
+  const json& bytes = result["memory"]["kv_cache_bytes"];
+  EXPECT_LT(bytes["int8"].get<double>(), 0.6 * bytes["bf16"].get<double>());
+}
+
 // The hash is of the model's own logits: neither rounds nor threads nor context change it.
 TEST(Bench, LogitsHashIsTheModels) {
   const std::string hash = BenchJson(kTiny)["logits_hash"];
@@ -88,6 +99,8 @@ TEST(Bench, SaysWhatItCannotMeasure) {
   expect({"--synthetic", "tiny", "--rows", "0"}, 1, "rows of 1 or more");
   expect({"--synthetic", "tiny", "--prefill", "-1"}, 1, "prefill of 0 or more");
   expect({"--synthetic", "tiny", "--model", "x"}, 2, "does not go with --model");
+  expect({"--synthetic", "tiny", "--kv-type", "bf16,int4"}, 2,
+         "--kv-type: int4 not in {bf16,int8}");
   expect({"--m", "3"}, 2, "go together");
   expect({"--m", "3", "--k", "200000", "--n", "5"}, 1, "--k up to");
   expect({"--synthetic", "tiny", "--against", "/nowhere/tern"}, 1, "no such program");

@@ -142,10 +142,24 @@ TEST_F(EvalTest, PerplexityOfATextFile) {
   const double loss = report["loss"], tokens = report["tokens"];
   EXPECT_NEAR(report["perplexity"], std::exp(loss), 1e-6 * std::exp(loss));
   EXPECT_NEAR(report["bits_per_byte"], loss * tokens / std::log(2.0) / 44, 1e-9);
+  EXPECT_FALSE(report.contains("bf16_perplexity"));
+  const ProgramResult rounded =
+      Tern({"eval", "--perplexity", text, "--context", "16", "--json", "--kv-type", "int8"});
+  ASSERT_EQ(rounded.status, 0) << rounded.err;
+  const json int8 = json::parse(rounded.out);
+  EXPECT_NEAR(int8["bf16_perplexity"], report["perplexity"], 1e-9 * std::exp(loss));
+  EXPECT_NE(int8["perplexity"], report["perplexity"]);
+  EXPECT_NEAR(int8["perplexity"], report["perplexity"], 0.02 * std::exp(loss));
+  EXPECT_GT(int8["same_best_as_bf16"], 0.8);
+  EXPECT_LE(int8["same_best_as_bf16"], 1.0);
   ExpectFailure(Tern({"eval", "--perplexity", dir_ / "none.txt"}), {"none.txt"});
   ExpectFailure(Tern({"eval", "--perplexity", text, "--context", "100000"}), {"context", "100000"});
   ExpectFailure(Tern({"eval", "--perplexity", dir_.Write("e.txt", "")}), {"tokens"});
   EXPECT_EQ(Tern({"eval"}).status, 2);
+  const ProgramResult wrong = Tern({"eval", "--perplexity", text, "--kv-type", "fp8"});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_EQ(wrong.ErrorLines(), 1) << wrong.err;
+  EXPECT_NE(wrong.err.find("--kv-type: fp8 not in {bf16,int8}"), std::string::npos) << wrong.err;
 }
 
 }  // namespace

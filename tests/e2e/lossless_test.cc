@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -41,7 +42,7 @@ ModelConfig Config(bool tied) {
   return config;
 }
 
-class Lossless : public ::testing::TestWithParam<bool> {
+class Lossless : public ::testing::TestWithParam<std::tuple<bool, KvType>> {
  protected:
   // Workspaces are made for the threads in force now; runs may use fewer.
   Lossless() { SetThreadCount(2); }
@@ -99,7 +100,9 @@ class Lossless : public ::testing::TestWithParam<bool> {
                                                      std::move(drafters), std::move(planner)),
                          mode, max_rows, nullptr});
   }
+  static bool Tied() { return std::get<0>(GetParam()); }
   void AddAllVariants(GeneratorLimits limits) {
+    limits.kv_type = std::get<1>(GetParam());
     AddVariant("auto", DraftMode::kAuto, 8, limits);  // also switches threads on its way
     limits.fixed_threads = true;
     plain_ = std::make_unique<Generator>(model_, tokenizer_, limits);
@@ -166,7 +169,7 @@ class Lossless : public ::testing::TestWithParam<bool> {
     return -1;
   }
 
-  Model model_ = MakeTinyModel(Config(GetParam()));
+  Model model_ = MakeTinyModel(Config(Tied()));
   ByteTokenizer tokenizer_;
   std::unique_ptr<Generator> plain_;
   std::vector<Variant> variants_;
@@ -240,7 +243,7 @@ TEST_P(Lossless, EverySettingPromptAndTree) {
     std::printf("%-20s accepted %lld of %lld\n", variant.name.c_str(),
                 static_cast<long long>(variant.accepted), static_cast<long long>(variant.drafted));
   }
-  const bool tied = GetParam();
+  const bool tied = Tied();
   EXPECT_GT(distinct, tokens / (tied ? 40 : 2));
   EXPECT_EQ(Accepted("one row"), 0);
   for (const char* name : {"ngram", "ngram, 64 rows", "ngram chain", "ngram static tree"}) {
@@ -326,9 +329,14 @@ TEST_P(Lossless, EndOfSequenceCutsInsideAPath) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Lossless, ::testing::Values(true, false), [](const auto& model) {
-  return model.param ? std::string("Tied") : std::string("Untied");
-});
+INSTANTIATE_TEST_SUITE_P(Models, Lossless,
+                         ::testing::Combine(::testing::Values(true, false),
+                                            ::testing::Values(KvType::kBFloat16, KvType::kInt8)),
+                         [](const auto& model) {
+                           const auto [tied, kv] = model.param;
+                           return std::string(tied ? "Tied" : "Untied") +
+                                  (kv == KvType::kInt8 ? "Int8" : "");
+                         });
 
 }  // namespace
 }  // namespace tern

@@ -177,6 +177,16 @@ class Stages {
     return out;
   }
 
+  struct Cached {
+    std::vector<float> k, v;  // [hd]
+  };
+  Cached CachedRow(int32_t layer, size_t row, int32_t head) const {
+    const auto hd = static_cast<size_t>(model_.config.head_dim);
+    Cached cached = {std::vector<float>(hd), std::vector<float>(hd)};
+    cache_.Load(layer, 0, static_cast<int32_t>(row), head, cached.k, cached.v);
+    return cached;
+  }
+
   // K and V in the cache: rounded to bf16 (2^-8 of the value, and fp32 errors of the rotation
   // before).
   void CheckCache(int32_t layer) {
@@ -185,15 +195,13 @@ class Stages {
     for (size_t r = 0; r < k.rows; ++r) {
       for (int32_t head = 0; head < model_.config.num_key_value_heads; ++head) {
         const std::vector<double> rotated = Rotated(k, r, static_cast<size_t>(head));
+        const Cached cached = CachedRow(layer, r, head);
         for (size_t i = 0; i < hd; ++i) {
           const double pair = std::hypot(rotated[i % (hd / 2)], rotated[i % (hd / 2) + hd / 2]);
           const double bound = std::fabs(rotated[i]) * (0x1p-8 * 1.001) + 4 * kUlp * pair;
-          ExpectNear(rotated[i],
-                     cache_.K(layer, 0, static_cast<int32_t>(r), head)[KeyElement(0, i)].ToFloat(),
-                     bound, "cached k");
+          ExpectNear(rotated[i], cached.k[i], bound, "cached k");
           const float value = static_cast<float>(v.At(r, static_cast<size_t>(head) * hd + i));
-          ASSERT_EQ(cache_.V(layer, 0, static_cast<int32_t>(r), head)[i].ToFloat(),
-                    RoundToBFloat16(value));
+          ASSERT_EQ(cached.v[i], RoundToBFloat16(value));
         }
       }
     }
@@ -212,13 +220,12 @@ class Stages {
         std::vector<double> mixed(hd), size(hd), scores(r + 1);
         double largest = -1e300, magnitude = 0, sum = 0;
         for (size_t p = 0; p <= r; ++p) {
-          const BFloat16* key = cache_.K(layer, 0, static_cast<int32_t>(p), kv_head);
+          const std::vector<float> key = CachedRow(layer, p, kv_head).k;
           double absolute = 0;
           for (size_t i = 0; i < hd; ++i) {
-            scores[p] +=
-                query[i] * key[KeyElement(0, i)].ToFloat() / std::sqrt(static_cast<double>(hd));
-            absolute += std::fabs(query[i] * key[KeyElement(0, i)].ToFloat()) /
-                        std::sqrt(static_cast<double>(hd));
+            const double product = query[i] * key[i] / std::sqrt(static_cast<double>(hd));
+            scores[p] += product;
+            absolute += std::fabs(product);
           }
           largest = std::max(largest, scores[p]);
           magnitude = std::max(magnitude, absolute);
@@ -226,8 +233,9 @@ class Stages {
         for (size_t p = 0; p <= r; ++p) {
           const double weight = std::exp(scores[p] - largest);
           sum += weight;
+          const std::vector<float> values = CachedRow(layer, p, kv_head).v;
           for (size_t i = 0; i < hd; ++i) {
-            const double value = cache_.V(layer, 0, static_cast<int32_t>(p), kv_head)[i].ToFloat();
+            const double value = values[i];
             mixed[i] += weight * value;
             size[i] += weight * std::fabs(value);
           }

@@ -18,6 +18,9 @@
 namespace tern {
 namespace {
 
+constexpr KvType kKvTypes[] = {KvType::kBFloat16, KvType::kInt8};
+std::string NameOf(KvType type) { return type == KvType::kInt8 ? "_int8" : ""; }
+
 ModelConfig Shape(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t f, int32_t vocab,
                   bool tied) {
   ModelConfig config = TinyConfig();
@@ -41,17 +44,19 @@ const ModelConfig& ConfigNamed(const std::string& name) {
   return name == "tiny" ? tiny : name == "one_kv_head" ? one_kv_head : narrow;
 }
 
-class ForwardProperty : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+class ForwardProperty
+    : public testing::TestWithParam<std::tuple<std::string, std::string, KvType>> {
  protected:
   void SetUp() override {
     ASSERT_TRUE(SetMaxTarget(std::get<1>(GetParam())));
     SetThreadCount(1);  // ForwardThreads below compares thread counts
     model_ = MakeTinyModel(ConfigNamed(std::get<0>(GetParam())), 7);
     tokens_ = RandomTokens(150, model_.config.vocab_size, 11);
-    alone_ = DecodeOneByOne(model_, tokens_);
+    alone_ = DecodeOneByOne(model_, tokens_, Type());
   }
   void TearDown() override { ASSERT_TRUE(SetMaxTarget(SupportedTargets().back())); }
 
+  static KvType Type() { return std::get<2>(GetParam()); }
   std::span<const TokenId> First(size_t n) const { return std::span(tokens_).first(n); }
 
   Model model_;
@@ -61,7 +66,7 @@ class ForwardProperty : public testing::TestWithParam<std::tuple<std::string, st
 
 TEST_P(ForwardProperty, PrefillInAnyChunksEqualsDecode) {
   for (const size_t chunk : {1, 2, 3, 7, 16, 33, 63, 64, 65, 100, 128, 150}) {
-    const std::vector<RowResult> rows = ForwardRunner(model_).Prefill(tokens_, chunk);
+    const std::vector<RowResult> rows = ForwardRunner(model_, Type()).Prefill(tokens_, chunk);
     for (size_t i = 0; i < rows.size(); ++i) {
       ASSERT_TRUE(SameBits(alone_[i], rows[i])) << "chunk " << chunk << ", token " << i;
     }
@@ -70,7 +75,7 @@ TEST_P(ForwardProperty, PrefillInAnyChunksEqualsDecode) {
 
 TEST_P(ForwardProperty, TreeWithOnePathEqualsChain) {
   for (const size_t prefix : {0, 1, 40, 63, 64, 65, 120}) {
-    ForwardRunner runner(model_);
+    ForwardRunner runner(model_, Type());
     runner.Prefill(First(prefix), 64);
     std::vector<int32_t> parents(20);
     std::iota(parents.begin(), parents.end(), -1);
@@ -88,7 +93,7 @@ TEST_P(ForwardProperty, TreeRowsEqualTheirPathsAlone) {
     const std::vector<TokenId> nodes = RandomTokens(n, model_.config.vocab_size, prefix);
     std::vector<int32_t> parents(n);
     for (size_t i = 0; i < n; ++i) parents[i] = static_cast<int32_t>(random() % (i + 1)) - 1;
-    ForwardRunner tree(model_);
+    ForwardRunner tree(model_, Type());
     tree.Prefill(First(prefix), 64);
     const std::vector<RowResult> rows = tree.Run(nodes, parents);
     for (size_t i = 0; i < n; ++i) {
@@ -98,7 +103,7 @@ TEST_P(ForwardProperty, TreeRowsEqualTheirPathsAlone) {
         path.insert(path.begin(), nodes[static_cast<size_t>(node)]);
       }
       path.insert(path.begin(), tokens_.begin(), tokens_.begin() + static_cast<ptrdiff_t>(prefix));
-      ASSERT_TRUE(SameBits(ForwardRunner(model_).Prefill(path, 320).back(), rows[i]))
+      ASSERT_TRUE(SameBits(ForwardRunner(model_, Type()).Prefill(path, 320).back(), rows[i]))
           << "prefix " << prefix << ", node " << i;
     }
   }
@@ -109,7 +114,7 @@ TEST_P(ForwardProperty, TreeRowsEqualTheirPathsAlone) {
 TEST_P(ForwardProperty, CommittedPathsEqualFreshPrefill) {
   for (uint64_t seed = 0; seed < 4; ++seed) {
     std::mt19937_64 random(seed);
-    ForwardRunner runner(model_);
+    ForwardRunner runner(model_, Type());
     size_t length = 0;
     while (length < tokens_.size()) {
       std::vector<TokenId> nodes;
@@ -139,8 +144,8 @@ TEST_P(ForwardProperty, CommittedPathsEqualFreshPrefill) {
 
 TEST_P(ForwardProperty, SequencesDoNotSeeEachOther) {
   const std::vector<TokenId> other = RandomTokens(90, model_.config.vocab_size, 99);
-  const std::vector<RowResult> other_alone = DecodeOneByOne(model_, other);
-  ForwardRunner runner(model_);
+  const std::vector<RowResult> other_alone = DecodeOneByOne(model_, other, Type());
+  ForwardRunner runner(model_, Type());
   ASSERT_EQ(runner.cache().AddSequence(), 1);
   std::mt19937_64 random(5);
   size_t done[2] = {0, 0};
@@ -170,7 +175,7 @@ TEST_P(ForwardProperty, SequencesDoNotSeeEachOther) {
 }
 
 TEST_P(ForwardProperty, TruncateThenContinueEqualsFresh) {
-  ForwardRunner runner(model_);
+  ForwardRunner runner(model_, Type());
   runner.Prefill(RandomTokens(140, model_.config.vocab_size, 21), 50);
   for (const size_t keep : {0, 130, 128, 127, 64, 63, 1}) {
     runner.cache().Truncate(0, 0);
@@ -186,7 +191,7 @@ TEST_P(ForwardProperty, TruncateThenContinueEqualsFresh) {
 // Together with logits of other rows and alone.
 TEST_P(ForwardProperty, ScreenedRowsHaveTheLargestLogits) {
   const std::vector<int32_t> screened_rows = {4, 0, 9, 9}, logit_rows = {1};
-  KvCache cache(model_.config, 1, 64, 1);
+  KvCache cache(model_.config, 1, 64, 1, Type());
   Workspace workspace(model_.config, 10, 4, 64);
   cache.AddSequence();
   const Batch batch = {
@@ -204,7 +209,7 @@ TEST_P(ForwardProperty, ScreenedRowsHaveTheLargestLogits) {
 }
 
 TEST_P(ForwardProperty, DroppedRowsLeaveNoTrace) {
-  ForwardRunner runner(model_);
+  ForwardRunner runner(model_, Type());
   runner.Prefill(First(60), 60);
   runner.Run(RandomTokens(30, model_.config.vocab_size, 8));
   runner.cache().DropPending(0);
@@ -212,25 +217,27 @@ TEST_P(ForwardProperty, DroppedRowsLeaveNoTrace) {
   for (size_t i = 0; i < rows.size(); ++i) ASSERT_TRUE(SameBits(alone_[60 + i], rows[i])) << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ForwardProperty,
-                         testing::Combine(testing::Values("tiny", "one_kv_head", "narrow", "llama",
-                                                          "qwen"),
-                                          testing::ValuesIn(SupportedTargets())),
-                         [](const auto& param_info) {
-                           return std::get<0>(param_info.param) + "_" +
-                                  std::get<1>(param_info.param);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, ForwardProperty,
+    testing::Combine(testing::Values("tiny", "one_kv_head", "narrow", "llama", "qwen"),
+                     testing::ValuesIn(SupportedTargets()), testing::ValuesIn(kKvTypes)),
+    [](const auto& param_info) {
+      return std::get<0>(param_info.param) + "_" + std::get<1>(param_info.param) +
+             NameOf(std::get<2>(param_info.param));
+    });
 
 // Every length 1..300 as one prefill, against one row at a time.
 TEST(ForwardLengths, OnePrefillOfEveryLengthEqualsDecode) {
   const Model model = MakeTinyModel(Shape(2, 1, 16, 36, 50, true), 5);
   const std::vector<TokenId> tokens = RandomTokens(300, model.config.vocab_size, 17);
-  const std::vector<RowResult> alone = DecodeOneByOne(model, tokens);
-  ForwardRunner runner(model);
-  for (size_t length = 1; length <= tokens.size(); ++length) {
-    runner.cache().Truncate(0, 0);
-    const std::vector<RowResult> rows = runner.Prefill(std::span(tokens).first(length), length);
-    ASSERT_TRUE(SameBits(alone[length - 1], rows.back())) << "length " << length;
+  for (const KvType type : kKvTypes) {
+    const std::vector<RowResult> alone = DecodeOneByOne(model, tokens, type);
+    ForwardRunner runner(model, type);
+    for (size_t length = 1; length <= tokens.size(); ++length) {
+      runner.cache().Truncate(0, 0);
+      const std::vector<RowResult> rows = runner.Prefill(std::span(tokens).first(length), length);
+      ASSERT_TRUE(SameBits(alone[length - 1], rows.back())) << "length " << length << NameOf(type);
+    }
   }
 }
 
@@ -239,15 +246,17 @@ TEST(ForwardThreads, ResultsDoNotDependOnThreads) {
   ModelConfig config = Shape(4, 2, 64, 700, 3001, true);
   const Model model = MakeTinyModel(config, 5);
   const std::vector<TokenId> tokens = RandomTokens(96, config.vocab_size, 1);
-  SetThreadCount(1);
-  const std::vector<RowResult> one = ForwardRunner(model).Prefill(tokens, 96);
-  for (const int threads : {2, 3}) {
-    SetThreadCount(threads);
-    for (const size_t chunk : {1, 31, 96}) {
-      const std::vector<RowResult> rows = ForwardRunner(model).Prefill(tokens, chunk);
-      for (size_t i = 0; i < rows.size(); ++i) {
-        ASSERT_TRUE(SameBits(one[i], rows[i]))
-            << threads << " threads, chunk " << chunk << ", " << i;
+  for (const KvType type : kKvTypes) {
+    SetThreadCount(1);
+    const std::vector<RowResult> one = ForwardRunner(model, type).Prefill(tokens, 96);
+    for (const int threads : {2, 3}) {
+      SetThreadCount(threads);
+      for (const size_t chunk : {1, 31, 96}) {
+        const std::vector<RowResult> rows = ForwardRunner(model, type).Prefill(tokens, chunk);
+        for (size_t i = 0; i < rows.size(); ++i) {
+          ASSERT_TRUE(SameBits(one[i], rows[i]))
+              << threads << " threads, chunk " << chunk << ", " << i << NameOf(type);
+        }
       }
     }
   }

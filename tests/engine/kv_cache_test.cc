@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <random>
+#include <cmath>
+#include <vector>
 
 #include "engine/error.h"
 #include "engine/transformer.h"
@@ -12,30 +12,44 @@
 namespace tern {
 namespace {
 
+constexpr KvType kKvTypes[] = {KvType::kBFloat16, KvType::kInt8};
+
+// K of a row that is to be known again in a layer and head, by signs and by size; V is twice that.
+std::vector<float> Marked(const ModelConfig& config, int32_t layer, int32_t head, uint32_t mark) {
+  std::vector<float> k(static_cast<size_t>(config.head_dim));
+  for (size_t i = 0; i < k.size(); ++i)
+    k[i] = std::ldexp((mark >> i % 8 & 1) != 0 ? 1.0f : -0.5f, layer + 3 * head);
+  return k;
+}
+
+std::vector<float> Doubled(std::vector<float> x) {
+  for (float& value : x) value *= 2;
+  return x;
+}
+
 // Marks the row in `slot` in every layer and head.
 void Mark(KvCache& cache, const ModelConfig& config, int32_t sequence, int32_t slot,
-          uint16_t mark) {
+          uint32_t mark) {
   for (int32_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
-      for (int32_t i = 0; i < config.head_dim; ++i) {
-        const uint16_t value = static_cast<uint16_t>(mark + 1000 * layer + 300 * head);
-        cache.K(layer, sequence, slot, head)[KeyElement(0, static_cast<size_t>(i))] = {value};
-        cache.V(layer, sequence, slot, head)[i] = {static_cast<uint16_t>(value + 7)};
-      }
+      const std::vector<float> k = Marked(config, layer, head, mark);
+      cache.Store(layer, sequence, slot, head, k, Doubled(k));
     }
   }
 }
 
-void ExpectMark(KvCache& cache, const ModelConfig& config, int32_t sequence, int32_t slot,
-                uint16_t mark) {
+void ExpectMark(const KvCache& cache, const ModelConfig& config, int32_t sequence, int32_t slot,
+                uint32_t mark) {
   for (int32_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     for (int32_t head = 0; head < config.num_key_value_heads; ++head) {
-      const uint16_t value = static_cast<uint16_t>(mark + 1000 * layer + 300 * head);
-      for (const int32_t i : {0, config.head_dim - 1}) {
-        ASSERT_EQ(cache.K(layer, sequence, slot, head)[KeyElement(0, static_cast<size_t>(i))].bits,
-                  value)
-            << "slot " << slot;
-        ASSERT_EQ(cache.V(layer, sequence, slot, head)[i].bits, value + 7) << "slot " << slot;
+      const std::vector<float> expected = Marked(config, layer, head, mark);
+      std::vector<float> k(expected.size()), v(expected.size());
+      cache.Load(layer, sequence, slot, head, k, v);
+      // Exact in bf16; as int8, -0.5 is -64 / 127.
+      const float allowed = 0.004f * std::ldexp(1.0f, layer + 3 * head);
+      for (size_t i = 0; i < k.size(); ++i) {
+        ASSERT_NEAR(k[i], expected[i], allowed) << "slot " << slot;
+        ASSERT_NEAR(v[i], 2 * expected[i], 2 * allowed) << "slot " << slot;
       }
     }
   }
@@ -43,23 +57,32 @@ void ExpectMark(KvCache& cache, const ModelConfig& config, int32_t sequence, int
 
 TEST(KvCache, CommitKeepsThePathAndItsRows) {
   const ModelConfig config = TinyConfig();
-  KvCache cache(config, 2, 200, 6);
-  const int32_t s = cache.AddSequence();
-  for (uint16_t i = 0; i < 62; ++i) Mark(cache, config, s, cache.AppendPending(s), i);
-  cache.CommitAll(s);
-  for (uint16_t i = 0; i < 70; ++i) {
-    Mark(cache, config, s, cache.AppendPending(s), static_cast<uint16_t>(100 + i));
+  for (const KvType type : kKvTypes) {
+    KvCache cache(config, 2, 200, 6, type);
+    const int32_t s = cache.AddSequence();
+    for (uint32_t i = 0; i < 62; ++i) Mark(cache, config, s, cache.AppendPending(s), i);
+    cache.CommitAll(s);
+    for (uint32_t i = 0; i < 70; ++i) Mark(cache, config, s, cache.AppendPending(s), 100 + i);
+    EXPECT_EQ(cache.FreeBlocks(), 3);
+    cache.Commit(s, std::vector<int32_t>{0, 3, 4, 69});
+    EXPECT_EQ(cache.Length(s), 66);
+    EXPECT_EQ(cache.Pending(s), 0);
+    EXPECT_EQ(cache.FreeBlocks(), 4);
+    for (int32_t slot = 0; slot < 62; ++slot)
+      ExpectMark(cache, config, s, slot, static_cast<uint32_t>(slot));
+    for (const auto& [slot, mark] : {std::pair{62, 100u}, {63, 103u}, {64, 104u}, {65, 169u}})
+      ExpectMark(cache, config, s, slot, mark);
   }
-  EXPECT_EQ(cache.FreeBlocks(), 3);
-  cache.Commit(s, std::vector<int32_t>{0, 3, 4, 69});
-  EXPECT_EQ(cache.Length(s), 66);
-  EXPECT_EQ(cache.Pending(s), 0);
-  EXPECT_EQ(cache.FreeBlocks(), 4);
-  for (int32_t slot = 0; slot < 62; ++slot)
-    ExpectMark(cache, config, s, slot, static_cast<uint16_t>(slot));
-  for (const auto& [slot, mark] : {std::pair{62, 100}, {63, 103}, {64, 104}, {65, 169}}) {
-    ExpectMark(cache, config, s, slot, static_cast<uint16_t>(mark));
-  }
+}
+
+TEST(KvCache, BytesAreThoseOfItsType) {
+  ModelConfig config = TinyConfig();
+  config.num_hidden_layers = 30;
+  config.num_key_value_heads = 5;
+  config.head_dim = 128;
+  // 2 x 30 layers x 5 heads x 64 slots x 128 values, and as int8 a scale for each 128.
+  EXPECT_EQ(KvCache::Bytes(config, 1, KvType::kBFloat16), 2u * 30 * 5 * 64 * 128 * 2);
+  EXPECT_EQ(KvCache::Bytes(config, 1, KvType::kInt8), 2u * 30 * 5 * 64 * (128 + 4));
 }
 
 TEST(KvCache, BlocksAreTakenAndGivenBack) {

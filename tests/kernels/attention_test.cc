@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <vector>
 
 #include "kernels/aligned_buffer.h"
@@ -15,12 +17,65 @@
 namespace tern::test {
 namespace {
 
-TEST(Attention, EqualsTheTwinOnEveryTarget) {
-  OnEveryTarget([] {
+constexpr KvType kKvTypes[] = {KvType::kBFloat16, KvType::kInt8};
+
+TEST(KvBlock, HoldsVectorsWithinTheBoundOfTheirType) {
+  for (const KvType type : kKvTypes) {
+    for (const size_t head_dim : {2u, 8u, 24u, 64u, 128u})
+      EXPECT_EQ(CheckKvBlock(type, head_dim), "") << head_dim << " dims";
+  }
+}
+
+// The scale of a vector is chosen from that vector alone, and one that is not finite shows.
+TEST(KvBlock, Int8IsChosenFromTheVectorAlone) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const size_t bytes = KvBlockBytes(KvType::kInt8, 4);
+  AlignedBuffer<std::byte> alone(bytes), among(bytes);
+  std::vector<float> read(4);
+  for (size_t slot = 0; slot < kKvBlock; ++slot) {
+    const auto s = static_cast<float>(slot);
+    StoreKey(KvType::kInt8, std::vector<float>{s, 1e20f, -s, 0}, among.data(), slot);
+    StoreKey(KvType::kInt8, std::vector<float>{-1, s / 64, 0.3f, 7}, among.data(), slot);
+    StoreKey(KvType::kInt8, std::vector<float>{-1, s / 64, 0.3f, 7}, alone.data(), slot);
+  }
+  EXPECT_EQ(std::memcmp(alone.data(), among.data(), bytes), 0);
+  for (const float bad : {kInfinity, -kInfinity, std::nanf("")}) {
+    StoreValue(KvType::kInt8, std::vector<float>{0, 1, bad, 2}, among.data(), 9);
+    LoadValue(KvType::kInt8, among.data(), 9, read);
+    EXPECT_TRUE(std::all_of(read.begin(), read.end(), [](float x) { return std::isnan(x); }));
+  }
+}
+
+TEST(KvBlock, CopiesEveryBit) {
+  for (const KvType type : kKvTypes) {
+    const size_t bytes = KvBlockBytes(type, 6);
+    AlignedBuffer<std::byte> from(bytes), to(bytes), expected(bytes);
+    const std::vector<float> x = {0.1f, -3, 5, 0.77f, 0, 1e-7f};
+    StoreKey(type, x, from.data(), 3);
+    StoreKey(type, x, expected.data(), 60);
+    CopyKey(type, 6, from.data(), 3, to.data(), 60);
+    std::vector<float> a(6), b(6);
+    LoadKey(type, expected.data(), 60, a);
+    LoadKey(type, to.data(), 60, b);
+    EXPECT_EQ(a, b);
+    StoreValue(type, x, from.data(), 3);
+    CopyValue(type, 6, from.data(), 3, to.data(), 60);
+    LoadValue(type, to.data(), 60, b);
+    EXPECT_EQ(a, b);
+  }
+}
+
+class Attention : public testing::TestWithParam<KvType> {};
+INSTANTIATE_TEST_SUITE_P(All, Attention, testing::ValuesIn(kKvTypes), [](const auto& type) {
+  return type.param == KvType::kInt8 ? std::string("int8") : std::string("bf16");
+});
+
+TEST_P(Attention, EqualsTheTwinOnEveryTarget) {
+  OnEveryTarget([this] {
     for (const size_t head_dim : {8u, 16u, 24u, 40u, 64u, 128u}) {
       for (const size_t kv_heads : {1u, 3u}) {
         for (const size_t group : {1u, 2u, 3u, 4u, 7u}) {
-          EXPECT_EQ(CheckAttention(head_dim, kv_heads, group), "")
+          EXPECT_EQ(CheckAttention(GetParam(), head_dim, kv_heads, group), "")
               << head_dim << " dims, " << kv_heads << " x " << group << " heads";
         }
       }
@@ -28,9 +83,9 @@ TEST(Attention, EqualsTheTwinOnEveryTarget) {
   });
 }
 
-TEST(Attention, SameBitsForAnyBatchAndThreads) {
-  OnEveryTarget([] {
-    AttentionInput c(8, 4, 64, 29);
+TEST_P(Attention, SameBitsForAnyBatchAndThreads) {
+  OnEveryTarget([this] {
+    AttentionInput c(GetParam(), 8, 4, 64, 29);
     std::vector<AttentionRow> many;
     AlignedBuffer<float> q = c.random.Floats(4 * c.rows.size() * c.Width());
     for (int copy = 0; copy < 4; ++copy) many.insert(many.end(), c.rows.begin(), c.rows.end());
@@ -53,9 +108,9 @@ TEST(Attention, SameBitsForAnyBatchAndThreads) {
 }
 
 // The same positions, reached as one prefix, as a tail, or through another block table.
-TEST(Attention, SameBitsWhereverPrefixAndTailMeet) {
-  OnEveryTarget([] {
-    AttentionInput c(4, 2, 40, 31);
+TEST_P(Attention, SameBitsWhereverPrefixAndTailMeet) {
+  OnEveryTarget([this] {
+    AttentionInput c(GetParam(), 4, 2, 40, 31);
     constexpr int32_t kLength = 100;
     std::vector<int32_t> slots(kLength);
     for (int32_t i = 0; i < kLength; ++i) slots[static_cast<size_t>(i)] = i;
@@ -73,22 +128,19 @@ TEST(Attention, SameBitsWhereverPrefixAndTailMeet) {
 }
 
 // What lies in the cache but is not seen, whatever it holds, has no influence.
-TEST(Attention, UnseenPositionsNeverEnter) {
-  OnEveryTarget([] {
-    AttentionInput c(4, 2, 24, 37);
+TEST_P(Attention, UnseenPositionsNeverEnter) {
+  OnEveryTarget([this] {
+    AttentionInput c(GetParam(), 4, 2, 24, 37);
     const int32_t tail[] = {10, 13};
     const AttentionRow row = {c.table.data(), tail, 10, 2};
     const MatView<const float> query = c.Q().Rows(0, 1);
     const AlignedBuffer<float> expected = c.Run({&row, 1}, query);
+    const std::vector<float> nan(2 * 24, std::nanf(""));
     for (size_t b = 0; b < AttentionInput::kBlocks; ++b) {
       for (size_t g = 0; g < 2; ++g) {
         for (size_t s = 0; s < kKvBlock; ++s) {
           if (b == static_cast<size_t>(c.table[0]) && (s < 11 || s == 13)) continue;
-          for (size_t i = 0; i < 24; ++i) {
-            const size_t block = (b * 2 + g) * kKvBlock * 24;
-            c.k[block + KeyElement(s, i)].bits = 0x7FC0;  // NaN
-            c.v[block + s * 24 + i].bits = 0x7FC0;
-          }
+          c.Set(b, g, s, nan);
         }
       }
     }
@@ -97,9 +149,9 @@ TEST(Attention, UnseenPositionsNeverEnter) {
   });
 }
 
-TEST(Attention, LargeScoresDoNotOverflow) {
-  OnEveryTarget([] {
-    AttentionInput c(2, 1, 16, 41);
+TEST_P(Attention, LargeScoresDoNotOverflow) {
+  OnEveryTarget([this] {
+    AttentionInput c(GetParam(), 2, 1, 16, 41);
     for (float& value : c.q.span()) value *= 1000.0f;
     const AlignedBuffer<float> got = c.Run(c.rows, c.Q());
     for (const float value : got.span()) {

@@ -31,7 +31,7 @@ TEST(NoRows, EveryKernelWritesNothing) {
     ApplyRope(RopeTable(4, kCols, 10000.0), {}, none);
     ReluSquaredGate(none, none, none);
     AddInPlace(none, none);
-    Attention(none, {embedding.data(), embedding.data(), 1, kCols}, {}, 1, {}, none);
+    Attention(none, {nullptr, nullptr, 1, kCols}, {}, 1, {}, none);
     VocabProjection(none, embedding.View(kCols, kCols), none);
     for (const float value : memory.span()) EXPECT_EQ(value, 777.0f);
   });

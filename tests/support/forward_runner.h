@@ -44,9 +44,10 @@ inline testing::AssertionResult SameBits(const RowResult& expected, const RowRes
 // A cache and a workspace for one model; sequence 0 exists from the start.
 class ForwardRunner {
  public:
-  explicit ForwardRunner(const Model& model, int32_t max_rows = 320, int32_t max_sequences = 4)
+  explicit ForwardRunner(const Model& model, KvType type = KvType::kBFloat16,
+                         int32_t max_rows = 320, int32_t max_sequences = 4)
       : model_(model),
-        cache_(model.config, max_sequences, 512, 8 * max_sequences),
+        cache_(model.config, max_sequences, 512, 8 * max_sequences, type),
         workspace_(model.config, max_rows, max_rows, 512) {
     cache_.AddSequence();
   }
@@ -86,8 +87,9 @@ class ForwardRunner {
 };
 
 // What each token of a text gives when decoded alone, one row a call, in a fresh cache.
-inline std::vector<RowResult> DecodeOneByOne(const Model& model, std::span<const TokenId> tokens) {
-  return ForwardRunner(model, 1, 1).Prefill(tokens, 1);
+inline std::vector<RowResult> DecodeOneByOne(const Model& model, std::span<const TokenId> tokens,
+                                             KvType type = KvType::kBFloat16) {
+  return ForwardRunner(model, type, 1, 1).Prefill(tokens, 1);
 }
 
 }  // namespace tern
