@@ -7,8 +7,6 @@
 #define TERN_KERNELS_ATTENTION_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -16,6 +14,7 @@
 
 #include "kernels/attention_item.h"
 #include "kernels/exp-inl.h"
+#include "kernels/prefetch.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -173,7 +172,7 @@ HWY_NOINLINE void WeighBlock(const AttentionItem& item, size_t query, size_t beg
   for (size_t p = begin; p < end; ++p, v += stride, next += stride) {
     const auto values = LoadValues<Kv, kPairs>(v, part);
     for (size_t i = 0; i < kPairs; ++i)
-      hwy::Prefetch(next + i * 2 * hn::Lanes(FloatTag()) * Kv::kBytes);
+      PrefetchToL2(next + i * 2 * hn::Lanes(FloatTag()) * Kv::kBytes);
 #pragma GCC unroll 8
     for (size_t n = 0; n < kN; ++n) {
       const float weight = item.Scores(query + n)[p];

@@ -6,10 +6,9 @@
 #define TERN_KERNELS_KV_BFLOAT16_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include "kernels/bfloat16-inl.h"
 #include "kernels/kv_block.h"
+#include "kernels/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tern {
@@ -33,7 +32,7 @@ struct BFloat16Kv {
   template <size_t kVecs>
   static HWY_INLINE void PrefetchKeys(const std::byte* block, size_t, size_t slot, size_t dim) {
     for (size_t i = 0; i < kVecs; ++i)
-      hwy::Prefetch(block + KeyByte(slot + i * hn::Lanes(FloatTag()), dim));
+      PrefetchToL2(block + KeyByte(slot + i * hn::Lanes(FloatTag()), dim));
   }
   // Products with codes to products with keys.
   static HWY_INLINE FloatVec Scaled(FloatVec sums, const std::byte*, size_t, size_t) {

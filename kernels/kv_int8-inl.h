@@ -6,9 +6,8 @@
 #define TERN_KERNELS_KV_INT8_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include "kernels/kv_block.h"
+#include "kernels/prefetch.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -32,9 +31,9 @@ struct Int8Kv {
   template <size_t kVecs>
   static HWY_INLINE void PrefetchKeys(const std::byte* block, size_t head_dim, size_t slot,
                                       size_t dim) {
-    hwy::Prefetch(block + dim * kKvBlock + slot);
-    hwy::Prefetch(block + (dim + 1) * kKvBlock + slot);
-    if (dim < 8) hwy::Prefetch(block + (head_dim + dim / 2) * kKvBlock);
+    PrefetchToL2(block + dim * kKvBlock + slot);
+    PrefetchToL2(block + (dim + 1) * kKvBlock + slot);
+    if (dim < 8) PrefetchToL2(block + (head_dim + dim / 2) * kKvBlock);
   }
   static HWY_INLINE FloatVec Scaled(FloatVec sums, const std::byte* block, size_t head_dim,
                                     size_t slot) {

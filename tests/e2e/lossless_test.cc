@@ -332,10 +332,10 @@ TEST_P(Lossless, EndOfSequenceCutsInsideAPath) {
 INSTANTIATE_TEST_SUITE_P(Models, Lossless,
                          ::testing::Combine(::testing::Values(true, false),
                                             ::testing::Values(KvType::kBFloat16, KvType::kInt8)),
-                         [](const auto& model) {
-                           const auto [tied, kv] = model.param;
-                           return std::string(tied ? "Tied" : "Untied") +
-                                  (kv == KvType::kInt8 ? "Int8" : "");
+                         [](const auto& param_info) {
+                           const bool int8 = std::get<1>(param_info.param) == KvType::kInt8;
+                           return std::string(std::get<0>(param_info.param) ? "Tied" : "Untied") +
+                                  (int8 ? "Int8" : "");
                          });
 
 }  // namespace
