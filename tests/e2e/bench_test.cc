@@ -53,8 +53,8 @@ TEST(Bench, TypesOfKvTakeTurns) {
   std::vector<std::string> arguments = kTiny;
   arguments.insert(arguments.end(), {"--kv-type", "bf16,int8"});
   const json result = BenchJson(arguments);
-  ASSERT_EQ(result["passes"].size(), 24u);
-  for (size_t i = 0; i < 24; ++i)
+  ASSERT_EQ(result["passes"].size(), 32u);
+  for (size_t i = 0; i < 32; ++i)
     EXPECT_EQ(result["passes"][i]["kv_type"], i % 2 == 0 ? "bf16" : "int8");
   const json& bytes = result["memory"]["kv_cache_bytes"];
   EXPECT_LT(bytes["int8"].get<double>(), 0.6 * bytes["bf16"].get<double>());
