@@ -3,6 +3,7 @@
 #ifndef TERN_ENGINE_DRAFT_HEADS_H_
 #define TERN_ENGINE_DRAFT_HEADS_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +21,13 @@ std::shared_ptr<const MedusaHeads> ResolveHeads(const std::string& heads,
                                                 const std::string& model_dir, const Model& model);
 
 // What Generator takes beside its own n-gram look-up, for verifications of at most `max_rows` rows:
-// a MedusaDrafter where there are heads. Both arguments outlive or are shared with the drafters.
+// a MedusaDrafter where there are heads.
 std::vector<std::unique_ptr<Drafter>> MakeDrafters(const Model& model,
                                                    std::shared_ptr<const MedusaHeads> heads,
                                                    int32_t max_rows);
+// The same for every place of a scheduler; the places share the heads' packed weights.
+std::function<std::vector<std::unique_ptr<Drafter>>()> DrafterMaker(
+    const Model& model, std::shared_ptr<const MedusaHeads> heads, int32_t max_rows);
 
 }  // namespace tern
 

@@ -25,6 +25,7 @@ class DraftLogits {
   // hidden [d]. A head's logits depend on nothing but hidden. Allocates nothing.
   MatView<const float> Evaluate(std::span<const float> hidden, int32_t first, int32_t count);
 
+  int32_t heads() const { return static_cast<int32_t>(heads_); }
   // The token of each column, rising.
   std::span<const TokenId> tokens() const { return tokens_; }
 

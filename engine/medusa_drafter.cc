@@ -3,20 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
 
 namespace tern {
 
-MedusaDrafter::MedusaDrafter(const Model& model, std::shared_ptr<const MedusaHeads> heads,
-                             int32_t max_nodes)
-    : heads_(heads->count),
+MedusaDrafter::MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_nodes)
+    : heads_(logits->heads()),
       max_nodes_(max_nodes),
-      logits_(model, *heads),
-      top_(std::min(static_cast<size_t>(kTop), logits_.tokens().size())) {
-  TERN_CHECK(heads->hidden_size == model.config.hidden_size)
-      << "heads of " << heads->hidden_size << ", model of " << model.config.hidden_size;
+      logits_(std::move(logits)),
+      top_(std::min(static_cast<size_t>(kTop), logits_->tokens().size())) {
   choices_.resize(static_cast<size_t>(heads_) * top_);
   // Every node added closes one candidate and opens two.
   open_.reserve(static_cast<size_t>(max_nodes_) + 2);
@@ -30,7 +28,7 @@ void MedusaDrafter::Choose(std::span<const float> logits, std::span<Choice> choi
   const float sum = SumExpMinus(logits, largest);
   for (size_t i = 0; i < choices.size(); ++i) {
     const float shifted = best[i].value - largest;
-    choices[i] = {logits_.tokens()[static_cast<size_t>(best[i].index)],
+    choices[i] = {logits_->tokens()[static_cast<size_t>(best[i].index)],
                   SumExpMinus({&shifted, 1}, 0.0f) / sum};
   }
 }
@@ -59,7 +57,7 @@ int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count)
                      ? count
                      : std::clamp(static_cast<int32_t>(std::lround(useful_heads_)), 1, count);
   while (more > 0) {
-    const MatView<const float> logits = logits_.Evaluate(context.hidden, done, more);
+    const MatView<const float> logits = logits_->Evaluate(context.hidden, done, more);
     for (size_t i = 0; i < logits.rows; ++i, ++done) {
       Choose(logits.RowSpan(i),
              std::span(choices_).subspan(static_cast<size_t>(done) * top_, top_));

@@ -26,8 +26,9 @@ class MedusaDrafter : public Drafter {
   // What a head must be able to add to the speed of a step, as a share of it, to be evaluated.
   static constexpr double kLeastGain = 0.03;
 
-  // Proposes up to `max_nodes` nodes, the likeliest ones.
-  MedusaDrafter(const Model& model, std::shared_ptr<const MedusaHeads> heads, int32_t max_nodes);
+  // Proposes up to `max_nodes` nodes, the likeliest ones. Drafters of one thread may share
+  // `logits`.
+  MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_nodes);
   void Reset() override {}
   void Propose(const DraftContext& context, DraftTree& tree) override;
   // Says when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
@@ -58,7 +59,7 @@ class MedusaDrafter : public Drafter {
   void Open(float parent_score, int32_t parent, int32_t depth, int32_t rank);
 
   int32_t heads_, max_nodes_;
-  DraftLogits logits_;
+  std::shared_ptr<DraftLogits> logits_;
   size_t top_;
   float min_score_ = kMinScore;  // of this step
   double useful_heads_ = 1.0;    // mean of the latest steps

@@ -28,7 +28,9 @@ struct Timings {
   // Why drafting is off, empty where it is on or off was asked for; what is wrong with draft heads.
   std::string draft_reason;
 
-  double prompt_tokens_per_second() const { return Rate(prompt_tokens, prompt_seconds); }
+  double prompt_tokens_per_second() const {
+    return Rate(prompt_tokens - cached_tokens, prompt_seconds);
+  }
   double decode_tokens_per_second() const { return Rate(decode_tokens, decode_seconds); }
   // Tokens emitted per verify step, accepted + 1 each; 1 where there was none.
   double acceptance_length() const {

@@ -76,8 +76,10 @@ std::vector<ShownToken> Answer::Shown(const JobEvent& event, size_t text_bytes) 
   return shown;
 }
 
-void Answer::Count(const GenerationResult& result) {
+void Answer::Count(size_t choice, const GenerationResult& result) {
   ++finished_;
+  // The other choices of a prompt find what its first one ran.
+  if (choice % static_cast<size_t>(request_.n) == 0) cached_tokens_ += result.timings.cached_tokens;
   completion_tokens_ += static_cast<int64_t>(result.token_ids.size());
   timings_.push_back(result.timings);
 }
@@ -88,7 +90,7 @@ std::string Answer::Stream(const JobEvent& event) {
     const std::vector<ShownToken> shown = Shown(event, event.text.size());
     return ToEvent(Chunk(choice, &event.text, shown, event.tokens.ids, nullptr));
   }
-  Count(event.result);
+  Count(event.sequence, event.result);
   const std::vector<ShownToken> shown = Shown(event, 0);
   const std::string reason(ToString(event.result.finish_reason));
   OrderedJson chunk = Chunk(choice, nullptr, shown, event.tokens.ids, reason.c_str());
@@ -103,14 +105,14 @@ std::string Answer::LastChunk(OrderedJson chunk) const {
   }
   OrderedJson last = Frame(chat() ? "chat.completion.chunk" : "text_completion");
   last["choices"] = OrderedJson::array();
-  last["usage"] = UsageJson(prompt_tokens_, completion_tokens_);
+  last["usage"] = UsageJson(prompt_tokens_, cached_tokens_, completion_tokens_);
   last["timings"] = TimingsJson(Sum(timings_));
   return ToEvent(chunk) + ToEvent(last) + "data: [DONE]\n\n";
 }
 
 void Answer::Finish(const JobEvent& event) {
   const GenerationResult& result = event.result;
-  Count(result);
+  Count(event.sequence, result);
   OrderedJson& json = choices_[event.sequence].json;
   json = {{"index", event.sequence}};
   if (chat()) {
@@ -130,7 +132,7 @@ OrderedJson Answer::Whole() const {
   OrderedJson answer = Frame(chat() ? "chat.completion" : "text_completion");
   OrderedJson& choices = answer["choices"] = OrderedJson::array();
   for (const Choice& choice : choices_) choices.push_back(choice.json);
-  answer["usage"] = UsageJson(prompt_tokens_, completion_tokens_);
+  answer["usage"] = UsageJson(prompt_tokens_, cached_tokens_, completion_tokens_);
   answer["timings"] = TimingsJson(Sum(timings_));
   return answer;
 }

@@ -49,7 +49,7 @@ class Answer {
   OrderedJson Chunk(size_t choice, const std::string* text, const std::vector<ShownToken>& shown,
                     const std::vector<TokenId>& ids, const char* finish_reason) const;
   std::vector<ShownToken> Shown(const JobEvent& event, size_t text_bytes);
-  void Count(const GenerationResult& result);
+  void Count(size_t choice, const GenerationResult& result);
   std::string LastChunk(OrderedJson chunk) const;
   bool chat() const { return request_.dialect == Dialect::kChat; }
 
@@ -59,7 +59,7 @@ class Answer {
   const int64_t prompt_tokens_;
   std::vector<Choice> choices_;
   size_t finished_ = 0;
-  int64_t completion_tokens_ = 0;
+  int64_t cached_tokens_ = 0, completion_tokens_ = 0;
   std::vector<Timings> timings_;
 };
 

@@ -1,15 +1,12 @@
 #include "server/compute_thread.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <exception>
 #include <utility>
 
 namespace tern {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Copies the tokens of a growing result that were not copied yet.
 class TokenCursor {
@@ -40,8 +37,11 @@ class TokenCursor {
 
 }  // namespace
 
-ComputeThread::ComputeThread(Generator& generator, size_t queue_limit)
-    : generator_(generator), queue_limit_(queue_limit), thread_([this] { Run(); }) {}
+ComputeThread::ComputeThread(Scheduler& scheduler, size_t parallel, size_t queue_limit)
+    : scheduler_(scheduler),
+      parallel_(parallel),
+      queue_limit_(queue_limit),
+      thread_([this] { Run(); }) {}
 
 ComputeThread::~ComputeThread() {
   std::deque<std::shared_ptr<Job>> dropped;
@@ -49,7 +49,6 @@ ComputeThread::~ComputeThread() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     dropped.swap(queue_);
-    if (running_) running_->cancelled = true;
   }
   wake_.notify_all();
   for (const auto& job : dropped) job->sink->OnError("the server is stopping");
@@ -59,8 +58,8 @@ ComputeThread::~ComputeThread() {
 bool ComputeThread::TrySubmit(const std::shared_ptr<Job>& job) {
   {
     const std::lock_guard lock(mutex_);
-    // A thread that is free takes a job at once: it does not have to wait.
-    const size_t room = queue_limit_ + (running_ ? 0 : 1);
+    // A job that will be begun at once does not have to wait.
+    const size_t room = queue_limit_ + (parallel_ - std::min(parallel_, begun_.size()));
     if (stopping_ || queue_.size() >= room) return false;
     queue_.push_back(job);
   }
@@ -77,58 +76,121 @@ void ComputeThread::Cancel(const std::shared_ptr<Job>& job) {
 
 ComputeThread::Load ComputeThread::load() const {
   const std::lock_guard lock(mutex_);
-  return {running_ ? size_t{1} : 0, queue_.size(), running_ && running_->cancelled,
-          seconds_per_job_};
+  const auto cancelled = std::ranges::count_if(
+      begun_, [](const std::shared_ptr<Job>& job) { return job->cancelled.load(); });
+  return {begun_.size(), queue_.size(), static_cast<size_t>(cancelled), seconds_per_job_};
 }
 
 int ComputeThread::RetryAfterSeconds() const {
   constexpr double kLongest = 60.0;  // what the official clients still honour
-  return static_cast<int>(std::clamp(std::ceil(load().seconds_per_job), 1.0, kLongest));
-}
-
-std::shared_ptr<Job> ComputeThread::Next() {
-  std::unique_lock lock(mutex_);
-  running_.reset();
-  wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-  if (stopping_) return nullptr;
-  running_ = std::move(queue_.front());
-  queue_.pop_front();
-  return running_;
+  return static_cast<int>(std::clamp(
+      std::ceil(load().seconds_per_job / static_cast<double>(parallel_)), 1.0, kLongest));
 }
 
 void ComputeThread::Run() {
-  while (const std::shared_ptr<Job> job = Next()) {
-    const Clock::time_point start = Clock::now();
-    RunJob(*job);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  while (TakeJobs()) {
+    CancelWanted();
+    try {
+      scheduler_.Step();
+    } catch (const std::exception& error) {
+      // Not a request's fault: those were checked. Nothing that runs can be trusted to go on.
+      for (Active& active : active_) Fail(active, error.what());
+      CancelWanted();
+    }
+    RemoveDone();
+  }
+  for (Active& active : active_) {
+    Fail(active, "the server is stopping");
+    for (const Scheduler::Id id : active.ids) scheduler_.Drop(id);
+  }
+}
+
+// Begins jobs that there are places for; waits while there is nothing to do. False at the end.
+bool ComputeThread::TakeJobs() {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return stopping_ || !queue_.empty() || !active_.empty(); });
+  if (stopping_) return false;
+  while (!queue_.empty() && scheduler_.running() + scheduler_.waiting() < parallel_) {
+    const std::shared_ptr<Job> job = std::move(queue_.front());
+    queue_.pop_front();
+    begun_.push_back(job);
+    Begin(job);
+  }
+  return true;
+}
+
+void ComputeThread::Begin(const std::shared_ptr<Job>& job) {
+  Active& active = active_.emplace_back();
+  active.job = job;
+  active.start = Clock::now();
+  active.left = job->sequences.size();
+  try {
+    for (size_t i = 0; i < job->sequences.size(); ++i) SubmitSequence(active, i);
+  } catch (const std::exception& error) {
+    active.left = active.ids.size();
+    Fail(active, error.what());
+  }
+}
+
+void ComputeThread::SubmitSequence(Active& active, size_t index) {
+  const Sequence& sequence = active.job->sequences[index];
+  const auto cursor = std::make_shared<TokenCursor>(sequence.options);
+  active.ids.push_back(
+      scheduler_.Submit({.prompt = sequence.prompt,
+                         .options = sequence.options,
+                         .on_step =
+                             [this, &active, index, cursor](const StepProgress& progress) {
+                               if (active.failed || active.job->cancelled) return false;
+                               if (progress.piece.empty()) return true;
+                               try {
+                                 active.job->sink->OnPiece(index, std::string(progress.piece),
+                                                           cursor->Take(progress.so_far));
+                               } catch (const std::exception& error) {
+                                 Fail(active, error.what());
+                               }
+                               return !active.failed;
+                             },
+                         .on_hidden = {},
+                         .on_finish =
+                             [this, &active, index, cursor](GenerationResult result) {
+                               TokenRun rest = cursor->Take(result);
+                               Finish(active, index, std::move(result), std::move(rest));
+                             }}));
+}
+
+void ComputeThread::Finish(Active& active, size_t index, GenerationResult result, TokenRun tokens) {
+  --active.left;
+  if (active.failed) return;
+  if (active.job->cancelled) return Fail(active, "cancelled");
+  active.job->sink->OnFinish(index, std::move(result), std::move(tokens));
+}
+
+// Tells the sink once. The job's texts end before the next pass.
+void ComputeThread::Fail(Active& active, const std::string& message) {
+  if (!active.failed) active.job->sink->OnError(message);
+  active.failed = true;
+}
+
+void ComputeThread::CancelWanted() {
+  for (Active& active : active_) {
+    if (active.cancelling || (!active.failed && !active.job->cancelled)) continue;
+    active.cancelling = true;
+    for (const Scheduler::Id id : active.ids) scheduler_.Cancel(id);
+  }
+}
+
+void ComputeThread::RemoveDone() {
+  for (auto at = active_.begin(); at != active_.end();) {
+    if (at->left > 0) {
+      ++at;
+      continue;
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - at->start).count();
     const std::lock_guard lock(mutex_);
+    std::erase(begun_, at->job);
+    at = active_.erase(at);
     seconds_per_job_ = seconds_per_job_ == 0.0 ? seconds : 0.75 * seconds_per_job_ + 0.25 * seconds;
   }
-}
-
-void ComputeThread::RunJob(Job& job) {
-  try {
-    for (size_t i = 0; i < job.sequences.size() && !job.cancelled; ++i) RunSequence(job, i);
-  } catch (const std::exception& error) {
-    job.sink->OnError(error.what());
-    return;
-  }
-  if (job.cancelled) job.sink->OnError("cancelled");
-}
-
-void ComputeThread::RunSequence(Job& job, size_t index) {
-  const Sequence& sequence = job.sequences[index];
-  TokenCursor cursor(sequence.options);
-  GenerationResult result =
-      generator_.Generate(sequence.prompt, sequence.options, [&](const StepProgress& progress) {
-        if (!progress.piece.empty()) {
-          job.sink->OnPiece(index, std::string(progress.piece), cursor.Take(progress.so_far));
-        }
-        return !job.cancelled;
-      });
-  if (job.cancelled) return;
-  TokenRun rest = cursor.Take(result);
-  job.sink->OnFinish(index, std::move(result), std::move(rest));
 }
 
 }  // namespace tern

@@ -21,7 +21,7 @@ struct TokenRun {
 };
 
 // Receives what a job produces, for each sequence (an index into Job::sequences) in order;
-// different sequences may interleave. Called on the compute thread: must not block.
+// different sequences interleave. Called on the compute thread: must not block.
 class JobSink {
  public:
   virtual ~JobSink() = default;
@@ -38,7 +38,7 @@ struct Sequence {
   GenerationOptions options;
 };
 
-// One request: its sequences may run in any order, or side by side.
+// One request: its sequences run side by side as far as there are places.
 struct Job {
   std::vector<Sequence> sequences;
   std::shared_ptr<JobSink> sink;

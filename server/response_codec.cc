@@ -113,6 +113,7 @@ Timings Sum(std::span<const Timings> all) {
   Timings sum;
   for (const Timings& timings : all) {
     sum.prompt_tokens += timings.prompt_tokens;
+    sum.cached_tokens += timings.cached_tokens;
     sum.prompt_seconds += timings.prompt_seconds;
     sum.decode_tokens += timings.decode_tokens;
     sum.decode_seconds += timings.decode_seconds;
@@ -132,11 +133,11 @@ Timings Sum(std::span<const Timings> all) {
   return sum;
 }
 
-OrderedJson UsageJson(int64_t prompt_tokens, int64_t completion_tokens) {
+OrderedJson UsageJson(int64_t prompt_tokens, int64_t cached_tokens, int64_t completion_tokens) {
   return {{"prompt_tokens", prompt_tokens},
           {"completion_tokens", completion_tokens},
           {"total_tokens", prompt_tokens + completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", 0}}}};
+          {"prompt_tokens_details", {{"cached_tokens", cached_tokens}}}};
 }
 
 OrderedJson LogprobsJson(Dialect dialect, const Tokenizer& tokenizer,

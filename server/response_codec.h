@@ -28,7 +28,7 @@ OrderedJson ErrorJson(const RequestError& error);
 OrderedJson TimingsJson(const Timings& timings);
 // Of several texts made one after the other.
 Timings Sum(std::span<const Timings> all);
-OrderedJson UsageJson(int64_t prompt_tokens, int64_t completion_tokens);
+OrderedJson UsageJson(int64_t prompt_tokens, int64_t cached_tokens, int64_t completion_tokens);
 
 // The two shapes of log-probabilities: parallel lists, or a list of objects.
 OrderedJson LogprobsJson(Dialect dialect, const Tokenizer& tokenizer,

@@ -155,6 +155,11 @@ void AddDistill(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   command->add_option("--top-p", distill.sampling.top_p, "Sample from this share of probability")
       ->capture_default_str();
+  command
+      ->add_option("--parallel", distill.parallel,
+                   "Texts that are written at once; no text depends on it")
+      ->check(CLI::Range(1, kMaxRows))
+      ->capture_default_str();
   command->add_option("--limit", arguments->limit, "Prompts to use at most; 0 = all")
       ->capture_default_str();
   command

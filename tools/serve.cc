@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -16,8 +17,10 @@
 
 #include "engine/chat_template.h"
 #include "engine/draft_heads.h"
-#include "engine/generator.h"
+#include "engine/kv_cache.h"
+#include "engine/memory.h"
 #include "engine/model.h"
+#include "engine/scheduler.h"
 #include "engine/tokenizer.h"
 #include "server/completion_service.h"
 #include "server/compute_thread.h"
@@ -32,6 +35,7 @@ namespace {
 struct ServeOptions {
   HttpOptions http;
   size_t queue = 64;
+  int32_t parallel = 4;
   int32_t context = 0;
   std::string name;
 };
@@ -113,29 +117,48 @@ void Announce(const ServeOptions& options, const CommonOptions& common, const Se
   }
 }
 
+// As many blocks of the cache as all texts together can fill, but no more than a quarter of the
+// memory that is there, and one whole context at least.
+int32_t CacheBlocks(int64_t context, int32_t parallel, const ModelConfig& config, KvType type) {
+  const int64_t whole = (context + 63) / 64;
+  const size_t block = KvCache::Bytes(config, 1, type);
+  const auto fit = static_cast<int64_t>(AvailableMemoryBytes() / 4 / block);
+  return static_cast<int32_t>(std::max(whole, std::min(whole * parallel, fit)));
+}
+
+SchedulerLimits LimitsOf(const ServeOptions& options, const CommonOptions& common,
+                         const ModelConfig& config) {
+  const int32_t context = options.context == 0 ? config.max_position_embeddings : options.context;
+  return {
+      .max_sequences = options.parallel,
+      .max_context = options.context,
+      .kv_blocks = context > 0 ? CacheBlocks(context, options.parallel, config, common.Kv()) : 0,
+      .kv_type = common.Kv(),
+      .reuse_prefixes = true};
+}
+
 void RunServe(ServeOptions& options, const CommonOptions& common) {
   SignalWatcher signals;
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const ChatTemplate chat_template = ChatTemplate::Load(dir);
   const Model model = LoadForDecoding(dir, common);
-  GeneratorLimits limits;
-  limits.max_context = options.context;
-  limits.kv_type = common.Kv();
+  const SchedulerLimits limits = LimitsOf(options, common, model.config);
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
-  Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));
+  Scheduler scheduler(model, *tokenizer, limits,
+                      {.drafters = DrafterMaker(model, heads, limits.max_rows), .planner = {}});
   const ServedModel served{model.config,
                            *tokenizer,
                            chat_template,
                            ModelName(options, common, dir),
                            "tern-" + std::to_string(model.config.hidden_size) + "x" +
                                std::to_string(model.config.num_hidden_layers),
-                           generator.max_context(),
+                           scheduler.max_context(),
                            static_cast<int64_t>(std::time(nullptr))};
-  ComputeThread compute(generator, options.queue);
+  ComputeThread compute(scheduler, static_cast<size_t>(options.parallel), options.queue);
   CompletionService service(served, compute);
   // Those that wait or run, and as many again that only ask how things are.
-  options.http.connections = 2 * options.queue + 32;
+  options.http.connections = 2 * (options.queue + static_cast<size_t>(options.parallel)) + 32;
   HttpServer server(service, options.http);
   signals.Watch(&server);
   Announce(options, common, served, server.port());
@@ -156,6 +179,11 @@ void AddServe(CLI::App& app, const CommonOptions& common) {
       ->add_option("--queue", options->queue,
                    "Requests that may wait; more are refused with status 429")
       ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--parallel", options->parallel,
+                   "Texts that are written at once; their passes share the reading of the weights")
+      ->check(CLI::Range(1, kMaxRows))
       ->capture_default_str();
   command->add_option("--context", options->context,
                       "Tokens of prompt and answer together (default: the model's)");

@@ -20,6 +20,7 @@ struct DistillOptions {
   SamplingOptions sampling;  // `stream` is the prompt's index
   int32_t max_tokens = 200;  // of each continuation
   KvType kv_type = KvType::kBFloat16;
+  int32_t parallel = 16;  // texts that are written at once, 1 to kMaxRows; changes none of them
 };
 
 struct DistillCounts {
@@ -30,9 +31,9 @@ struct DistillCounts {
 using DistillCallback = std::function<void(const DistillCounts&)>;
 
 // Continues `prompts` (token ids, none empty, each shorter than the model's context) from the
-// writer's next one on and finishes the cache. Calls `on_text` after each. What a prompt gives
-// depends on the model, the options, and its index and tokens; so stopping and going on changes
-// nothing.
+// writer's next one on and finishes the cache. Calls `on_text` after each that was written, which
+// happens in order. What a prompt gives depends on the model, the options without `parallel`, and
+// its index and tokens; so stopping and going on changes nothing.
 DistillCounts Distill(const Model& model, const Tokenizer& tokenizer,
                       const std::vector<std::vector<TokenId>>& prompts,
                       const DistillOptions& options, HiddenCacheWriter& writer,

@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     std::iota(made.shortlist.begin(), made.shortlist.end(), 0);
     if (tokens == vocab) made.shortlist.clear();
     const auto heads = std::make_shared<const MedusaHeads>(std::move(made));
-    MedusaDrafter drafter(model, heads, 32);
+    MedusaDrafter drafter(std::make_shared<DraftLogits>(model, *heads), 32);
     DraftLogits draft(model, *heads);
     DraftTree tree(64);
     const double all = Microseconds([&] {

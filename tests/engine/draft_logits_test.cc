@@ -121,7 +121,7 @@ TEST_F(DraftLogitsTest, OfAShortlistAreThoseOfItsTokens) {
 }
 
 TEST_F(DraftLogitsTest, DraftsOfAShortlistHoldOnlyItsTokens) {
-  MedusaDrafter drafter(model_, Heads({200, 3, 77}), 60);
+  MedusaDrafter drafter(std::make_shared<DraftLogits>(model_, *Heads({200, 3, 77})), 60);
   DraftTree tree(64);
   const TokenId root = 4;
   drafter.Propose({{&root, 1}, hidden_.span(), 10}, tree);
@@ -132,7 +132,7 @@ TEST_F(DraftLogitsTest, DraftsOfAShortlistHoldOnlyItsTokens) {
 
 TEST_F(DraftLogitsTest, DraftsOnlyWhatCanBeWorthARow) {
   const auto propose = [&](const StepCost* cost) {
-    MedusaDrafter drafter(model_, Heads({200, 3, 77}), 60);
+    MedusaDrafter drafter(std::make_shared<DraftLogits>(model_, *Heads({200, 3, 77})), 60);
     DraftTree tree(64);
     const TokenId root = 4;
     drafter.Propose({{&root, 1}, hidden_.span(), 10, 64, cost}, tree);
@@ -155,7 +155,8 @@ TEST_F(DraftLogitsTest, DraftsOnlyWhatCanBeWorthARow) {
 TEST_F(DraftLogitsTest, AsksDeeperHeadsWhereRowsAreCheap) {
   const auto depth = [&](double share) {
     const StepCost cost(share);
-    MedusaDrafter drafter(model_, Heads({200}), 60);  // one token, of probability 1 at every head
+    MedusaDrafter drafter(std::make_shared<DraftLogits>(model_, *Heads({200})),
+                          60);  // one token, of probability 1 at every head
     DraftTree tree(64);
     const TokenId root = 4;
     drafter.Propose({{&root, 1}, hidden_.span(), 10, 8, &cost}, tree);

@@ -300,7 +300,7 @@ class MedusaDraft : public ::testing::Test {
     hidden_ = random.Floats(kHidden, -0.8f, 0.8f);
   }
   DraftTree Propose(int32_t max_nodes, int32_t max_depth, DraftTree tree = DraftTree(64)) {
-    MedusaDrafter drafter(model_, heads_, max_nodes);
+    MedusaDrafter drafter(std::make_shared<DraftLogits>(model_, *heads_), max_nodes);
     const TokenId root = 4;
     drafter.Propose({{&root, 1}, hidden_.span(), max_depth}, tree);
     return tree;
@@ -387,7 +387,7 @@ TEST_F(MedusaDraft, HeadsThatOverflowDraftNothing) {
 // text comes twice.
 std::string ProblemAfter(int32_t steps, const Model& model,
                          const std::shared_ptr<const MedusaHeads>& heads, bool repeats = false) {
-  MedusaDrafter drafter(model, heads, 16);
+  MedusaDrafter drafter(std::make_shared<DraftLogits>(model, *heads), 16);
   RandomData random(9);
   std::vector<TokenId> text = {5};
   DraftTree tree(64);

@@ -73,7 +73,7 @@ class SchedulerTest : public ::testing::Test {
     const auto heads =
         std::make_shared<const MedusaHeads>(RandomHeads(4, model_.config.hidden_size, 0.05f, 11));
     DraftingParts parts;
-    parts.drafters = [this, heads] { return MakeDrafters(model_, heads, 12); };
+    parts.drafters = DrafterMaker(model_, heads, 12);
     if (all_rows) parts.planner = [] { return std::make_unique<BestFirstPlanner>(512, kFreeRows); };
     return parts;
   }

@@ -149,7 +149,7 @@ TEST_F(StreamTest, HangingUpEndsTheWorkWithThePassThatRuns) {
       EXPECT_EQ(client.ReadHead().status, 200);
     }
     client.HangUp();
-    EXPECT_TRUE(Await([&] { return Load().cancelling; }));
+    EXPECT_TRUE(Await([&] { return Load().cancelling == 1; }));
     const int passes = server_.gate_.passes();
     server_.gate_.Set(true);
     EXPECT_TRUE(Await([&] { return Load().running == 0; }));
@@ -192,22 +192,24 @@ TEST_F(StreamTest, ManyAtOnceGetWhatEachGetsAlone) {
                 {"seed", i},
                 {"return_token_ids", true}};
   };
-  TestServer many(kClients);
-  std::vector<json> got(kClients);
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kClients; ++i) {
-    threads.emplace_back([&, i] {
-      got[static_cast<size_t>(i)] = many.Ask(kCompletions, body(i)).at("choices").at(0);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (int i = 0; i < kClients; ++i) {
-    GenerationOptions options;
-    options.max_tokens = 50;
-    options.sampling.temperature = 1.0f;
-    options.sampling.seed = static_cast<uint64_t>(i);
-    const auto expected = many.Alone(std::string(static_cast<size_t>(i + 1), 'a'), options);
-    EXPECT_EQ(got[static_cast<size_t>(i)].at("token_ids"), expected.token_ids);
+  for (const int parallel : {1, 4}) {
+    TestServer many(kClients, TestServer::StoryTemplate(), parallel);
+    std::vector<json> got(kClients);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kClients; ++i) {
+      threads.emplace_back([&, i] {
+        got[static_cast<size_t>(i)] = many.Ask(kCompletions, body(i)).at("choices").at(0);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int i = 0; i < kClients; ++i) {
+      GenerationOptions options;
+      options.max_tokens = 50;
+      options.sampling.temperature = 1.0f;
+      options.sampling.seed = static_cast<uint64_t>(i);
+      const auto expected = many.Alone(std::string(static_cast<size_t>(i + 1), 'a'), options);
+      EXPECT_EQ(got[static_cast<size_t>(i)].at("token_ids"), expected.token_ids);
+    }
   }
 }
 

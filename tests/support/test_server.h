@@ -75,8 +75,12 @@ class GateDrafter final : public Drafter {
 
 class TestServer {
  public:
-  explicit TestServer(size_t queue = 16, ChatTemplate chat = StoryTemplate())
-      : chat_(std::move(chat)), compute_(generator_, queue) {
+  explicit TestServer(size_t queue = 16, ChatTemplate chat = StoryTemplate(), int parallel = 1)
+      : chat_(std::move(chat)),
+        scheduler_(model_, tokenizer_,
+                   {.max_sequences = parallel, .max_rows = 16, .reuse_prefixes = true},
+                   Gated(gate_)),
+        compute_(scheduler_, static_cast<size_t>(parallel), queue) {
     thread_ = std::thread([this] { http_.Serve(); });
   }
   ~TestServer() {
@@ -106,7 +110,7 @@ class TestServer {
   const Model model_ = MakeTinyModel();
   Gate gate_;
   ChatTemplate chat_;
-  Generator generator_{model_, tokenizer_, {}, Gated(gate_)};
+  Scheduler scheduler_;
   ServedModel served_{model_.config, tokenizer_, chat_, "tiny", "test", 512, 1};
   ComputeThread compute_;
   CompletionService service_{served_, compute_};
@@ -114,10 +118,14 @@ class TestServer {
                    {.port = 0, .connections = 24, .stalled_seconds = 1, .request_seconds = 1}};
 
  private:
-  static std::vector<std::unique_ptr<Drafter>> Gated(Gate& gate) {
-    std::vector<std::unique_ptr<Drafter>> drafters;
-    drafters.push_back(std::make_unique<GateDrafter>(gate));
-    return drafters;
+  static DraftingParts Gated(Gate& gate) {
+    DraftingParts parts;
+    parts.drafters = [&gate] {
+      std::vector<std::unique_ptr<Drafter>> drafters;
+      drafters.push_back(std::make_unique<GateDrafter>(gate));
+      return drafters;
+    };
+    return parts;
   }
   std::thread thread_;
 };
