@@ -34,6 +34,7 @@ void DraftControl::Begin(const GenerationOptions& options) {
   drafters_.clear();
   kept_.Clear();
   mode_ = options.draft;
+  sampling_ = options.sampling;
   one_row_ = options.max_rows == 1;
   may_switch_off_ = false;
   if (mode_ == DraftMode::kOff || one_row_) return;
@@ -66,7 +67,9 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
   proposed_.Clear();
   // The best-first planner goes by what rows cost, the others by shape.
   const StepCost* const cost = planner_ == &best_first_ ? &cost_ : nullptr;
-  const DraftContext context{tokens, hidden, max_depth, max_rows, cost};
+  const bool sampled = sampling_.temperature > 0.0f;
+  const DraftContext context{tokens,   hidden, max_depth,
+                             max_rows, cost,   sampled ? &sampling_ : nullptr};
   if (may_switch_off_ && drafters_.size() > 1) {
     ProposeBeside(context);
   } else {

@@ -72,6 +72,7 @@ class DraftControl {
   std::vector<Drafter*> drafters_;  // of the current text; empty = plain decoding
   Planner* planner_ = nullptr;
   DraftMode mode_ = DraftMode::kOff;
+  SamplingOptions sampling_;     // of the current text
   bool one_row_ = false;         // no room for drafts in a step
   bool may_switch_off_ = false;  // mode auto, without a planner of the caller's
   bool ran_drafters_ = false;    // extra_drafters_, in this step

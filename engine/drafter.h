@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/batch.h"
+#include "engine/sampler.h"
 #include "engine/step_cost.h"
 #include "engine/token_tree.h"
 
@@ -23,6 +24,8 @@ struct DraftContext {
   int32_t max_rows = kMaxRows;  // of the verification, the root included
   // What rows cost where the planner goes by it; null: every node is welcome.
   const StepCost* cost = nullptr;
+  // How the text is sampled, whose noise the verification will add; null: greedy.
+  const SamplingOptions* sampling = nullptr;
 
   // A node with a lower score is not worth a row: proposing it is work for nothing.
   float MinScore() const {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/gumbel_noise.h"
 #include "kernels/sum_exp.h"
 #include "kernels/top_k.h"
 
@@ -14,23 +15,51 @@ MedusaDrafter::MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_no
     : heads_(logits->heads()),
       max_nodes_(max_nodes),
       logits_(std::move(logits)),
-      top_(std::min(static_cast<size_t>(kTop), logits_->tokens().size())) {
+      top_(std::min(static_cast<size_t>(kTop), logits_->tokens().size())),
+      calibration_(heads_),
+      values_(logits_->tokens().size()),
+      noise_(values_.size()) {
+  firsts_.reserve(static_cast<size_t>(heads_));
   choices_.resize(static_cast<size_t>(heads_) * top_);
   // Every node added closes one candidate and opens two.
   open_.reserve(static_cast<size_t>(max_nodes_) + 2);
 }
 
 // The best tokens of a head and their probabilities among the tokens it may choose.
-void MedusaDrafter::Choose(std::span<const float> logits, std::span<Choice> choices) const {
+void MedusaDrafter::Choose(const DraftContext& context, int32_t depth,
+                           std::span<const float> logits, std::span<Choice> choices) {
+  std::span<const float> values = logits;
+  float temperature = 0.0f;
+  if (const SamplingOptions* const sampling = context.sampling; sampling != nullptr) {
+    temperature = sampling->temperature;
+    const size_t position = context.tokens.size() + static_cast<size_t>(depth) - 1;
+    ApproximateGumbelNoiseOf(sampling->seed, sampling->stream, static_cast<uint32_t>(position),
+                             logits_->tokens(), noise_);
+    for (size_t i = 0; i < logits.size(); ++i) values_[i] = logits[i] / temperature + noise_[i];
+    values = values_;
+  }
+  const float scale = 1.0f / calibration_.Spread(temperature, depth);
   std::array<ScoredIndex, kTop> best;
-  TopK(logits, std::span(best).first(choices.size()));
+  TopK(values, std::span(best).first(choices.size()));
   const float largest = best[0].value;
-  const float sum = SumExpMinus(logits, largest);
+  const float sum = SumExpMinus(values, largest, scale);
   for (size_t i = 0; i < choices.size(); ++i) {
     const float shifted = best[i].value - largest;
     choices[i] = {logits_->tokens()[static_cast<size_t>(best[i].index)],
-                  SumExpMinus({&shifted, 1}, 0.0f) / sum};
+                  SumExpMinus({&shifted, 1}, 0.0f, scale) / sum};
   }
+}
+
+// Compares the latest proposal with the tokens that came, whether or not it was verified.
+void MedusaDrafter::LearnFrom(const DraftContext& context) {
+  if (proposed_at_ == 0) return;
+  const float temperature = context.sampling == nullptr ? 0.0f : context.sampling->temperature;
+  for (size_t i = 0; i < firsts_.size() && proposed_at_ + i < context.tokens.size(); ++i) {
+    const bool came = firsts_[i].token == context.tokens[proposed_at_ + i];
+    calibration_.Learn(temperature, static_cast<int32_t>(i) + 1, firsts_[i].probability, came);
+    if (!came) break;
+  }
+  proposed_at_ = 0;
 }
 
 // Whether a node deeper than `depth` can make the step faster, in tokens per unit of time, than the
@@ -59,7 +88,7 @@ int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count)
   while (more > 0) {
     const MatView<const float> logits = logits_->Evaluate(context.hidden, done, more);
     for (size_t i = 0; i < logits.rows; ++i, ++done) {
-      Choose(logits.RowSpan(i),
+      Choose(context, done + 1, logits.RowSpan(i),
              std::span(choices_).subspan(static_cast<size_t>(done) * top_, top_));
     }
     while (useful < done && DeeperMayPay(context, useful)) ++useful;
@@ -97,10 +126,14 @@ void MedusaDrafter::Grow(int32_t depth, DraftTree& tree) {
 void MedusaDrafter::Propose(const DraftContext& context, DraftTree& tree) {
   const int32_t depth = std::min(context.max_depth, heads_);
   if (depth < 1 || context.hidden.empty()) return;
+  LearnFrom(context);
   min_score_ = std::max(kMinScore, context.MinScore());
   const int32_t evaluated = EvaluateHeads(context, depth);
   if (evaluated < 1) return;
   CheckOffset(context.tokens);
+  proposed_at_ = context.tokens.size();
+  firsts_.clear();
+  for (int32_t d = 1; d <= evaluated; ++d) firsts_.push_back(At(d, 0));
   Grow(evaluated, tree);
 }
 

@@ -66,16 +66,24 @@ HWY_INLINE FloatVec Noise(WordVec word) {
   return hn::Neg(hn::Log(d, hn::Neg(log)));
 }
 
-void NoiseOf(uint64_t seed, uint32_t stream, uint32_t position, uint32_t first, size_t count,
-             float* noise) {
+// Of `count` tokens: tokens[i], or where that is null first + i.
+void NoiseOf(uint64_t seed, uint32_t stream, uint32_t position, const int32_t* tokens,
+             uint32_t first, size_t count, float* noise) {
   const FloatTag d;
   const WordTag dw;
+  const IntTag di;
   const size_t lanes = hn::Lanes(d);
   const auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+  alignas(64) int32_t part[16] = {};
   for (size_t i = 0; i < count; i += lanes) {
-    const WordVec tokens = hn::Iota(dw, static_cast<uint32_t>(first + i));
-    const FloatVec value = Noise(RandomWords(tokens, position, stream, key0, key1));
-    if (count - i < lanes) return StorePart(value, d, noise + i, count - i);
+    const bool whole = count - i >= lanes;
+    WordVec of = hn::Iota(dw, static_cast<uint32_t>(first + i));
+    if (tokens != nullptr) {
+      if (!whole) std::memcpy(part, tokens + i, (count - i) * sizeof(int32_t));
+      of = hn::BitCast(dw, whole ? hn::LoadU(di, tokens + i) : hn::Load(di, part));
+    }
+    const FloatVec value = Noise(RandomWords(of, position, stream, key0, key1));
+    if (!whole) return StorePart(value, d, noise + i, count - i);
     hn::StoreU(value, d, noise + i);
   }
 }
@@ -85,6 +93,7 @@ void NoiseOf(uint64_t seed, uint32_t stream, uint32_t position, uint32_t first, 
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "kernels/check.h"
 #include "kernels/parallel.h"
 
 namespace tern {
@@ -95,8 +104,16 @@ void ApproximateGumbelNoise(uint64_t seed, uint32_t stream, uint32_t position,
   const auto fill = HWY_DYNAMIC_DISPATCH(NoiseOf);
   // About 6 ns a token and core at the worst.
   ParallelFor(noise.size(), 4096, [&](size_t begin, size_t end) {
-    fill(seed, stream, position, static_cast<uint32_t>(begin), end - begin, noise.data() + begin);
+    fill(seed, stream, position, nullptr, static_cast<uint32_t>(begin), end - begin,
+         noise.data() + begin);
   });
+}
+
+void ApproximateGumbelNoiseOf(uint64_t seed, uint32_t stream, uint32_t position,
+                              std::span<const int32_t> tokens, std::span<float> noise) {
+  TERN_CHECK(noise.size() == tokens.size()) << noise.size() << " of " << tokens.size();
+  HWY_DYNAMIC_DISPATCH(NoiseOf)
+  (seed, stream, position, tokens.data(), 0, tokens.size(), noise.data());
 }
 
 }  // namespace tern

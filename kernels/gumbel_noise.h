@@ -18,6 +18,9 @@ inline constexpr float kGumbelNoiseError = 1e-4f;
 // threads.
 void ApproximateGumbelNoise(uint64_t seed, uint32_t stream, uint32_t position,
                             std::span<float> noise);
+// noise[i] ~ that of tokens[i]; on the calling thread.
+void ApproximateGumbelNoiseOf(uint64_t seed, uint32_t stream, uint32_t position,
+                              std::span<const int32_t> tokens, std::span<float> noise);
 
 }  // namespace tern
 

@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <random>
 
 #include "engine/draft_shortlist.h"
 #include "engine/error.h"
+#include "engine/head_calibration.h"
 #include "engine/medusa_drafter.h"
 #include "kernels/random_data.h"
+#include "kernels/vector_math.h"
 #include "tests/support/comparator.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/random_heads.h"
@@ -128,6 +131,59 @@ TEST_F(DraftLogitsTest, DraftsOfAShortlistHoldOnlyItsTokens) {
   ASSERT_GT(tree.size(), 3);
   for (const DraftNode& node : tree.nodes())
     EXPECT_TRUE(node.token == 200 || node.token == 3 || node.token == 77) << node.token;
+}
+
+// The likeliest candidate at each depth is the one the sampler would take from the head's logits,
+// with the noise of that position.
+TEST_F(DraftLogitsTest, SampledTextsAreDraftedWithTheirNoise) {
+  const auto heads = Heads({});
+  DraftLogits logits(model_, *heads);
+  MedusaDrafter drafter(std::make_shared<DraftLogits>(model_, *heads), 60);
+  const std::vector<TokenId> tokens = {4, 9, 2};
+  int differ = 0;
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    const SamplingOptions sampling{.temperature = 0.8f, .seed = seed, .stream = 3};
+    DraftTree tree(64);
+    drafter.Reset();
+    drafter.Propose({tokens, hidden_.span(), 1, 64, nullptr, &sampling}, tree);
+    ASSERT_GT(tree.size(), 0);
+    const auto row = logits.Evaluate(hidden_.span(), 0, 1).RowSpan(0);
+    TokenId best = 0, likeliest = 0;
+    float best_score = -1e30f, largest = -1e30f;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const TokenId token = logits.tokens()[i];
+      const float score = row[i] / 0.8f + GumbelNoise(seed, 3, 3, static_cast<uint32_t>(token));
+      if (score > best_score) best = token, best_score = score;
+      if (row[i] > largest) likeliest = token, largest = row[i];
+    }
+    EXPECT_EQ(tree[0].token, best);
+    differ += best != likeliest;
+  }
+  EXPECT_GT(differ, 10);
+}
+
+// Probabilities that are true on average, whatever the heads believe.
+TEST(HeadCalibration, LearnsHowOftenCandidatesCome) {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
+  for (const float came_when_sure : {0.3f, 0.6f, 0.9f}) {
+    HeadCalibration calibration(2);
+    const float before = calibration.Spread(0.7f, 1);
+    double expected = 0.0, came = 0.0;
+    for (int i = 0; i < 6000; ++i) {
+      // Two candidates, four apart in the head's logits.
+      const float p = 1.0f / (1.0f + std::exp(-4.0f / calibration.Spread(0.7f, 2)));
+      const bool hit = uniform(random) < came_when_sure;
+      calibration.Learn(0.7f, 2, p, hit);
+      if (i < 3000) continue;
+      expected += static_cast<double>(p);
+      came += hit ? 1.0 : 0.0;
+    }
+    // With two candidates the likelier one cannot be expected less than every other time.
+    EXPECT_NEAR(expected / 3000, std::max(came / 3000, 0.62), 0.03) << came_when_sure;
+    EXPECT_EQ(calibration.Spread(0.7f, 1), before);  // another head
+    EXPECT_EQ(calibration.Spread(0.0f, 2), HeadCalibration(2).Spread(0.0f, 2));
+  }
 }
 
 TEST_F(DraftLogitsTest, DraftsOnlyWhatCanBeWorthARow) {

@@ -9,6 +9,7 @@
 #include "engine/draft_heads.h"
 #include "engine/draft_logits.h"
 #include "engine/error.h"
+#include "engine/head_calibration.h"
 #include "engine/medusa_drafter.h"
 #include "engine/medusa_heads.h"
 #include "kernels/parallel.h"
@@ -309,11 +310,13 @@ class MedusaDraft : public ::testing::Test {
   std::vector<std::vector<double>> Probabilities() const {
     DraftLogits draft(model_, *heads_);
     const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
+    const HeadCalibration fresh(kHeads);
     std::vector<std::vector<double>> all(kHeads, std::vector<double>(logits.cols));
     for (size_t k = 0; k < kHeads; ++k) {
       double sum = 0;
+      const double spread = fresh.Spread(0.0f, static_cast<int32_t>(k) + 1);
       for (size_t v = 0; v < logits.cols; ++v)
-        sum += all[k][v] = std::exp(static_cast<double>(logits.Row(k)[v]));
+        sum += all[k][v] = std::exp(static_cast<double>(logits.Row(k)[v]) / spread);
       for (double& p : all[k]) p /= sum;
     }
     return all;

@@ -35,5 +35,17 @@ TEST(ApproximateGumbelNoise, IsCloseToTheExactNoise) {
   });
 }
 
+TEST(ApproximateGumbelNoise, OfListedTokensIsTheSame) {
+  OnEveryTarget([] {
+    std::vector<float> all(500), some(77);
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i < 77; ++i) tokens.push_back(i * 97 % 500);
+    ApproximateGumbelNoise(5, 1, 2, all);
+    ApproximateGumbelNoiseOf(5, 1, 2, tokens, some);
+    for (size_t i = 0; i < tokens.size(); ++i)
+      EXPECT_EQ(some[i], all[static_cast<size_t>(tokens[i])]) << i;
+  });
+}
+
 }  // namespace
 }  // namespace tern::test
