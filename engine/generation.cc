@@ -94,10 +94,11 @@ void Generation::Check(const ModelConfig& config, std::span<const TokenId> promp
 
 // Makes every allocation of the request.
 void Generation::Begin(std::span<const TokenId> prompt, const GenerationOptions& options,
-                       int32_t sequence, int32_t cached) {
+                       int32_t sequence, int32_t cached, const AcceptanceReplay* replay) {
   const Model& model = text_model_.model;
   Check(model.config, prompt, options, max_context_);
   options_ = options;
+  replay_ = replay;
   options_.max_rows = std::min(options.max_rows, max_rows_);
   sequence_ = sequence;
   committed_ = cached;
@@ -185,7 +186,9 @@ void Generation::TakeStep(const ForwardResult& result, KvCache& cache, const Hid
   while (true) {
     const int32_t row = node + 1;
     path_.push_back(row);
-    const TokenId token = Choose(row, choice_at_[static_cast<size_t>(row)], result);
+    TokenId token = Choose(row, choice_at_[static_cast<size_t>(row)], result);
+    if (replay_ != nullptr)
+      token = replay_->Choose(static_cast<int32_t>(tokens_.size()), emitted_ + 1);
     finish_ = Append(token);
     ++emitted_;
     if (finish_) break;

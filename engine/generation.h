@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/acceptance_replay.h"
 #include "engine/draft_control.h"
 #include "engine/generation_options.h"
 #include "engine/generation_result.h"
@@ -86,8 +87,9 @@ class Generation {
   static void Check(const ModelConfig& config, std::span<const TokenId> prompt,
                     const GenerationOptions& options, int32_t max_context);
   // A new text in the cache's `sequence`, of which the first `cached` tokens are committed already.
+  // `replay` as in TextRequest; it outlives the text.
   void Begin(std::span<const TokenId> prompt, const GenerationOptions& options, int32_t sequence,
-             int32_t cached);
+             int32_t cached, const AcceptanceReplay* replay = nullptr);
 
   // --- The prompt. ---
   int32_t PromptLeft() const { return static_cast<int32_t>(prompt_size_) - committed_; }
@@ -149,6 +151,7 @@ class Generation {
   int32_t emitted_ = 0;
 
   GenerationOptions options_;
+  const AcceptanceReplay* replay_ = nullptr;  // null: the model's own choices
   int32_t sequence_ = -1;
   std::vector<TokenId> tokens_;  // prompt and text
   size_t prompt_size_ = 0;

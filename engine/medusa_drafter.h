@@ -43,23 +43,26 @@ class MedusaDrafter : public Drafter {
 
   static constexpr int64_t kLeastSample = 16;  // proposals before Problem says anything
 
+ protected:
+  struct Choice {
+    TokenId token;
+    float probability;
+  };
+  // The best tokens by the logits of head `depth`, and their probabilities.
+  virtual void Choose(const DraftContext& context, int32_t depth, std::span<const float> logits,
+                      std::span<Choice> choices);
+
  private:
   struct Candidate {
     float score, parent_score;
     int32_t parent;  // in the tree proposed to
     int32_t depth, rank;
   };
-  struct Choice {
-    TokenId token;
-    float probability;
-  };
 
   void CheckOffset(std::span<const TokenId> tokens);
   void LearnFrom(const DraftContext& context);
   int32_t EvaluateHeads(const DraftContext& context, int32_t count);
   bool DeeperMayPay(const DraftContext& context, int32_t depth) const;
-  void Choose(const DraftContext& context, int32_t depth, std::span<const float> logits,
-              std::span<Choice> choices);
   void Grow(int32_t depth, DraftTree& tree);
   const Choice& At(int32_t depth, int32_t rank) const {
     return choices_[static_cast<size_t>(depth - 1) * top_ + static_cast<size_t>(rank)];

@@ -173,7 +173,7 @@ bool Scheduler::Begin(Waiting& waiting) {
   running.reserved = needed + static_cast<int32_t>(blocks_.size());
   free_places_.pop_back();
   At(running).Begin(running.request.prompt, running.request.options, sequence,
-                    cache_.Length(sequence));
+                    cache_.Length(sequence), running.request.replay.get());
   running_.push_back(std::move(running));
   return true;
 }

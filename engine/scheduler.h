@@ -52,6 +52,9 @@ struct TextRequest {
   StepCallback on_step;                                    // after every pass it took part in
   HiddenSink on_hidden;                                    // of every committed token
   std::function<void(GenerationResult result)> on_finish;  // last; never for a request that threw
+  // Measurements only: its tokens are written instead of those that steps choose, after all the
+  // work of choosing. Null: the model's text.
+  std::shared_ptr<const AcceptanceReplay> replay;
 };
 
 // Texts run in the order of Submit as places and cache blocks become free: a request is only begun

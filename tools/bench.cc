@@ -15,6 +15,7 @@
 #include "tools/bench_against.h"
 #include "tools/bench_gemm.h"
 #include "tools/bench_passes.h"
+#include "tools/bench_replay.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
@@ -31,6 +32,8 @@ struct BenchOptions {
   GemmShape gemm;
   std::vector<std::string> kv_types = {"bf16"};
   std::string against;
+  std::string acceptance, draft = "auto";
+  ReplayBenchOptions replay;
 };
 
 Model GetModel(const BenchOptions& options, const CommonOptions& common) {
@@ -188,6 +191,80 @@ void RunAgainst(const BenchOptions& options, const CommonOptions& common) {
     std::cout << Json{{"against", options.against}, {"comparisons", json}}.dump(2) << std::endl;
 }
 
+void PrintReplay(const ReplayReport& report, const BenchOptions& options, uint64_t seed) {
+  std::printf(
+      "REPLAY of --acceptance %s: drafts are accepted by these rates, seed %llu;\n"
+      "all else is the engine's work with random heads. %s, %d threads, %s\n\n",
+      options.acceptance.c_str(), static_cast<unsigned long long>(seed), CpuName().c_str(),
+      ThreadCount(), CurrentTarget().c_str());
+  std::printf("%-24s %.2f\n", "plain tokens/s", report.plain_tokens_per_second);
+  std::printf("%-24s %.2f\n", "replayed tokens/s", report.tokens_per_second);
+  std::printf("%-24s %.3f (rounds:", "speed-up", report.speedup);
+  for (const double speedup : report.speedups) std::printf(" %.3f", speedup);
+  std::printf(")\n%-24s %.2f tokens per verify step\n", "acceptance length",
+              report.acceptance_length);
+  std::printf("%-24s %.2f tokens, %.2f rows; %.0f%% verify drafts\n", "a step",
+              report.tokens_per_step, report.rows_per_step, 100.0 * report.verify_share);
+  std::printf("%-24s", "accepted at depth 1, 2..");
+  for (const double share : report.accepted_per_depth) std::printf(" %.1f%%", 100.0 * share);
+  std::printf("\n%-24s %.1f%% of the time\n", "drafting", 100.0 * report.draft_share);
+  std::printf("%-24s", "cost of 1, 2.. rows");
+  for (const double cost : report.pass_costs) std::printf(" %.2f", cost);
+  std::printf("\n%-24s %s%s%s\n", "drafts at the end", report.draft_mode.c_str(),
+              report.draft_reason.empty() ? "" : ": ", report.draft_reason.c_str());
+}
+
+void PrintReplayJson(const ReplayReport& report, const BenchOptions& options, uint64_t seed) {
+  const ReplayBenchOptions& replay = options.replay;
+  const Json json = {
+      {"machine", {{"cpu", CpuName()}, {"threads", ThreadCount()}, {"target", CurrentTarget()}}},
+      {"replay",
+       {{"acceptance", options.acceptance},
+        {"seed", seed},
+        {"tokens", replay.tokens},
+        {"sequences", replay.sequences},
+        {"max_rows", replay.max_rows},
+        {"draft", options.draft},
+        {"tokens_per_second", report.tokens_per_second},
+        {"plain_tokens_per_second", report.plain_tokens_per_second},
+        {"speedup", report.speedup},
+        {"speedups", report.speedups},
+        {"acceptance_length", report.acceptance_length},
+        {"accepted_per_depth", report.accepted_per_depth},
+        {"tokens_per_step", report.tokens_per_step},
+        {"rows_per_step", report.rows_per_step},
+        {"verify_share", report.verify_share},
+        {"draft_share", report.draft_share},
+        {"pass_costs", report.pass_costs},
+        {"draft_mode", report.draft_mode},
+        {"draft_reason", report.draft_reason}}},
+      {"peak_memory_mb", PeakMemoryMb()}};
+  std::cout << json.dump(2) << std::endl;
+}
+
+void RunReplay(const BenchOptions& options, const CommonOptions& common) {
+  if (options.kv_types.size() != 1)
+    throw CLI::ValidationError("--kv-type", "takes one type with --acceptance");
+  ReplayBenchOptions replay = options.replay;
+  replay.rates = std::make_shared<const AcceptanceRates>(AcceptanceRates::Read(options.acceptance));
+  replay.seed = common.seed;
+  replay.rounds = options.passes.rounds;
+  replay.draft = ParseDraftMode(options.draft);
+  replay.kv_type = KvTypeNamed(options.kv_types.front());
+  const Model model = GetModel(options, common);
+  ReplayReport report;
+  {
+    Progress progress("bench", "%", 100.0);
+    report =
+        BenchReplay(model, replay, [&progress](double share) { progress.Update(100.0 * share); });
+  }
+  if (common.json) {
+    PrintReplayJson(report, options, common.seed);
+  } else {
+    PrintReplay(report, options, common.seed);
+  }
+}
+
 void RunBench(const BenchOptions& options, const CommonOptions& common) {
   const GemmShape& gemm = options.gemm;
   const bool any = gemm.m + gemm.k + gemm.n > 0, all = gemm.m > 0 && gemm.k > 0 && gemm.n > 0;
@@ -196,6 +273,11 @@ void RunBench(const BenchOptions& options, const CommonOptions& common) {
     throw CLI::ValidationError("--against", "does not go with --m, --k and --n");
   if (!options.synthetic.empty() && !common.model.empty())
     throw CLI::ValidationError("--synthetic", "does not go with --model");
+  if (!options.acceptance.empty()) {
+    if (any || !options.against.empty())
+      throw CLI::ValidationError("--acceptance", "does not go with --against, --m, --k and --n");
+    return RunReplay(options, common);
+  }
   if (all) return RunGemm(options, common);
   if (!options.against.empty()) return RunAgainst(options, common);
   const auto start = std::chrono::steady_clock::now();
@@ -253,6 +335,26 @@ void AddBench(CLI::App& app, const CommonOptions& common) {
   command->add_option("--n", options->gemm.n, "Outputs of that product");
   command->add_option("--against", options->against,
                       "Another tern binary to run in turns with this one, --rounds times");
+  command->add_option(
+      "--acceptance", options->acceptance,
+      "Replay: measures what draft heads would bring whose candidates are accepted\n"
+      "at these rates. 0.6,0.36,0.22: how often the path of first candidates is, down\n"
+      "to each depth; or a JSON file {\"acceptance\": [[head 1: rate of rank 1, 2, ..],\n"
+      "..]}, each where the path before it is accepted");
+  command->add_option("--tokens", options->replay.tokens, "--acceptance: tokens of each sequence")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--sequences", options->replay.sequences, "--acceptance: texts at once")
+      ->check(CLI::Range(1, kMaxRows))
+      ->capture_default_str();
+  command
+      ->add_option("--max-rows", options->replay.max_rows,
+                   "--acceptance: rows of a verification at most")
+      ->check(CLI::Range(1, kMaxRows))
+      ->capture_default_str();
+  command->add_option("--draft", options->draft, "--acceptance: how texts are drafted")
+      ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
+      ->capture_default_str();
   command->callback([options, &common] { RunBench(*options, common); });
 }
 

@@ -3,35 +3,14 @@
 #define TERN_TESTS_SUPPORT_RANDOM_HEADS_H_
 
 #include <cstdint>
-#include <random>
 
 #include "engine/medusa_heads.h"
+#include "engine/synthetic_heads.h"
 
 namespace tern {
 
-// Uniform in [-scale, scale). Same seed, same values.
-class UniformMaker {
- public:
-  UniformMaker(float scale, uint64_t seed) : scale_(scale), random_(seed) {}
-  float operator()() { return scale_ * (static_cast<float>(random_() >> 40) * 0x1p-23f - 1.0f); }
-  AlignedBuffer<BFloat16> Matrix(size_t size) {
-    AlignedBuffer<BFloat16> matrix(size);
-    for (BFloat16& w : matrix.span()) w = BFloat16::FromFloat((*this)());
-    return matrix;
-  }
-
- private:
-  float scale_;
-  std::mt19937_64 random_;
-};
-
-// One Medusa block: weights and biases uniform in [-scale, scale). Same seed, same heads.
 inline MedusaHeads RandomHeads(int32_t count, int32_t hidden_size, float scale, uint64_t seed) {
-  UniformMaker uniform(scale, seed);
-  MedusaHeads heads = ZeroMedusaHeads(count, hidden_size);
-  for (BFloat16& w : heads.blocks[0].weights.span()) w = BFloat16::FromFloat(uniform());
-  for (float& b : heads.blocks[0].biases.span()) b = RoundToBFloat16(uniform());
-  return heads;
+  return MakeSyntheticHeads(count, hidden_size, scale, seed);
 }
 
 // `heads` with random vocabularies of their own, uniform in [-1, 1).

@@ -1,0 +1,214 @@
+#include "tools/bench_replay.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <utility>
+
+#include "engine/draft_logits.h"
+#include "engine/error.h"
+#include "engine/replay_drafter.h"
+#include "engine/scheduler.h"
+#include "engine/synthetic_heads.h"
+#include "engine/synthetic_tokenizer.h"
+#include "tools/bench_machine.h"
+
+namespace tern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int32_t kPromptTokens = 16;
+constexpr float kHeadScale = 0.02f;
+
+// What became of the sequences of one run, or of several.
+struct Counts {
+  double tokens = 0.0, seconds = 0.0;
+  double steps = 0.0, verify_steps = 0.0, drafted = 0.0, accepted = 0.0, draft_seconds = 0.0;
+  std::vector<double> accepted_at_depth = std::vector<double>(kMaxRows);
+
+  double rate() const { return tokens / seconds; }
+  void Add(const Timings& timings) {
+    steps += static_cast<double>(timings.steps);
+    verify_steps += static_cast<double>(timings.verify_steps);
+    drafted += static_cast<double>(timings.drafted);
+    accepted += static_cast<double>(timings.accepted);
+    draft_seconds += timings.draft_seconds;
+    for (size_t i = 0; i < accepted_at_depth.size(); ++i)
+      accepted_at_depth[i] += static_cast<double>(timings.accepted_at_depth[i]);
+  }
+  void Add(const Counts& run) {
+    tokens += run.tokens;
+    seconds += run.seconds;
+    steps += run.steps;
+    verify_steps += run.verify_steps;
+    drafted += run.drafted;
+    accepted += run.accepted;
+    draft_seconds += run.draft_seconds;
+    for (size_t i = 0; i < accepted_at_depth.size(); ++i)
+      accepted_at_depth[i] += run.accepted_at_depth[i];
+  }
+};
+
+class ReplayBench {
+ public:
+  ReplayBench(const Model& model, const ReplayBenchOptions& options)
+      : options_(options),
+        vocab_size_(model.config.vocab_size),
+        tokenizer_(MakeBpeTokenizer(MakeSyntheticTokenizer(model.config))),
+        scheduler_(model, *tokenizer_, Limits(model, options), Drafting(model, options)) {}
+
+  // All sequences at once, until the first of them ends: the time from when all of them had their
+  // first token, and the tokens written in it.
+  Counts Run(DraftMode mode, Timings* last) {
+    const auto n = static_cast<size_t>(options_.sequences);
+    std::vector<size_t> written(n);
+    std::vector<Scheduler::Id> ids;
+    Counts counts;
+    bool ended = false;
+    for (size_t i = 0; i < n; ++i) {
+      ids.push_back(scheduler_.Submit({.prompt = Prompt(),
+                                       .options = Options(mode),
+                                       .on_step =
+                                           [&written, i](const StepProgress& progress) {
+                                             written[i] = progress.so_far.token_ids.size();
+                                             return true;
+                                           },
+                                       .on_finish =
+                                           [&](const GenerationResult& result) {
+                                             counts.Add(result.timings);
+                                             *last = result.timings;
+                                             ended = true;
+                                           },
+                                       .replay = Replay(++streams_)}));
+    }
+    while (std::ranges::find(written, size_t{0}) != written.end() && scheduler_.Step()) {
+    }
+    const Clock::time_point start = Clock::now();
+    const size_t before = std::reduce(written.begin(), written.end());
+    while (!ended && scheduler_.Step()) {
+    }
+    counts.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    counts.tokens = static_cast<double>(std::reduce(written.begin(), written.end()) - before);
+    for (const Scheduler::Id id : ids) scheduler_.Cancel(id);
+    while (scheduler_.Step()) {
+    }
+    return counts;
+  }
+
+  const StepCost& cost() const { return scheduler_.cost(); }
+
+ private:
+  static SchedulerLimits Limits(const Model& model, const ReplayBenchOptions& options) {
+    const int32_t most = model.config.max_position_embeddings;
+    if (options.tokens > most - kPromptTokens) {
+      throw InvalidArgument("tokens is " + std::to_string(options.tokens) + ", expected at most " +
+                            std::to_string(most - kPromptTokens) + " in this model's context");
+    }
+    return {.max_sequences = options.sequences,
+            .max_context = std::min(most, kPromptTokens + options.tokens + options.max_rows),
+            .max_rows = options.max_rows,
+            .kv_type = options.kv_type};
+  }
+
+  static DraftingParts Drafting(const Model& model, const ReplayBenchOptions& options) {
+    const ModelConfig& config = model.config;
+    if (config.vocab_size <= static_cast<int32_t>(AcceptanceRates::kMaxRanks)) {
+      throw InvalidArgument("vocabulary has " + std::to_string(config.vocab_size) +
+                            " tokens, expected more than " +
+                            std::to_string(AcceptanceRates::kMaxRanks) + " to replay acceptance");
+    }
+    MedusaHeads heads =
+        MakeSyntheticHeads(options.rates->heads(), config.hidden_size, kHeadScale, options.seed);
+    heads.shortlist.resize(static_cast<size_t>(config.vocab_size));
+    std::iota(heads.shortlist.begin(), heads.shortlist.end(), 0);
+    const auto logits = std::make_shared<DraftLogits>(model, heads);
+    const AcceptanceReplay replay(options.rates, config.vocab_size, options.seed, 0);
+    return {.drafters = [logits, replay, max_nodes = 2 * options.max_rows] {
+      std::vector<std::unique_ptr<Drafter>> drafters;
+      drafters.push_back(std::make_unique<ReplayDrafter>(logits, max_nodes, replay));
+      return drafters;
+    }};
+  }
+
+  std::shared_ptr<const AcceptanceReplay> Replay(uint32_t stream) const {
+    return std::make_shared<const AcceptanceReplay>(options_.rates, vocab_size_, options_.seed,
+                                                    stream);
+  }
+  std::vector<TokenId> Prompt() const {
+    std::vector<TokenId> prompt;
+    for (int32_t i = 0; i < kPromptTokens; ++i) prompt.push_back(Replay(0)->Candidate(i, 0));
+    return prompt;
+  }
+  GenerationOptions Options(DraftMode mode) const {
+    GenerationOptions options;
+    options.max_tokens = options_.tokens;
+    options.ignore_eos = true;
+    options.draft = mode;
+    options.max_rows = options_.max_rows;
+    return options;
+  }
+
+  const ReplayBenchOptions& options_;
+  int32_t vocab_size_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Scheduler scheduler_;
+  uint32_t streams_ = 0;
+};
+
+void Describe(const Counts& sum, ReplayReport& report) {
+  if (sum.steps > 0.0) {
+    report.tokens_per_step = 1.0 + sum.accepted / sum.steps;
+    report.rows_per_step = 1.0 + sum.drafted / sum.steps;
+    report.verify_share = sum.verify_steps / sum.steps;
+  }
+  report.draft_share = sum.draft_seconds / sum.seconds;
+  if (sum.verify_steps == 0.0) return;
+  report.acceptance_length = 1.0 + sum.accepted / sum.verify_steps;
+  for (const double accepted : sum.accepted_at_depth) {
+    if (accepted == 0.0) return;
+    report.accepted_per_depth.push_back(accepted / sum.verify_steps);
+  }
+}
+
+}  // namespace
+
+ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
+                         const std::function<void(double)>& progress) {
+  if (options.tokens < 2) {
+    throw InvalidArgument("tokens is " + std::to_string(options.tokens) +
+                          ", expected at least 2: one step");
+  }
+  ReplayBench bench(model, options);
+  Timings last;
+  bench.Run(DraftMode::kOff, &last);
+  bench.Run(options.draft, &last);
+  ReplayReport report;
+  std::vector<double> plain_rates, rates;
+  Counts sum;
+  for (int32_t round = 0; round < options.rounds; ++round) {
+    Counts plain, replayed;
+    Timings ignored;
+    // Each goes first every other time: what drifts, drifts for both.
+    if (round % 2 == 0) plain = bench.Run(DraftMode::kOff, &ignored);
+    replayed = bench.Run(options.draft, &last);
+    if (round % 2 == 1) plain = bench.Run(DraftMode::kOff, &ignored);
+    plain_rates.push_back(plain.rate());
+    rates.push_back(replayed.rate());
+    report.speedups.push_back(replayed.rate() / plain.rate());
+    sum.Add(replayed);
+    progress(static_cast<double>(round + 1) / options.rounds);
+  }
+  report.tokens_per_second = Median(rates);
+  report.plain_tokens_per_second = Median(plain_rates);
+  report.speedup = Median(report.speedups);
+  report.draft_mode = last.draft_mode;
+  report.draft_reason = last.draft_reason;
+  Describe(sum, report);
+  const int32_t most = std::min(kMaxRows, options.sequences * options.max_rows);
+  for (int32_t rows = 1; rows <= most; ++rows)
+    report.pass_costs.push_back(bench.cost().OfPass(rows));
+  return report;
+}
+
+}  // namespace tern
