@@ -15,6 +15,7 @@
 #include "tools/bench_against.h"
 #include "tools/bench_gemm.h"
 #include "tools/bench_passes.h"
+#include "tools/bench_peer.h"
 #include "tools/bench_replay.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
@@ -31,7 +32,7 @@ struct BenchOptions {
   PassBenchOptions passes;
   GemmShape gemm;
   std::vector<std::string> kv_types = {"bf16"};
-  std::string against;
+  std::string against, peer;
   std::string acceptance, draft = "auto";
   ReplayBenchOptions replay;
 };
@@ -181,10 +182,13 @@ void RunAgainst(const BenchOptions& options, const CommonOptions& common) {
   Json json = Json::array();
   if (!common.json) std::printf("%-32s %10s %10s %8s\n", "", "this, ms", "other, ms", "ratio");
   for (const Comparison& c : all) {
-    json.push_back(
-        {{"what", c.what}, {"ms", c.here_ms}, {"other_ms", c.there_ms}, {"ratio", c.ratio}});
+    json.push_back({{"what", c.work.Label()},
+                    {"ms", c.here_ms},
+                    {"other_ms", c.there_ms},
+                    {"ratio", c.ratio}});
     if (!common.json) {
-      std::printf("%-32s %10.3f %10.3f %8.3f\n", c.what.c_str(), c.here_ms, c.there_ms, c.ratio);
+      std::printf("%-32s %10.3f %10.3f %8.3f\n", c.work.Label().c_str(), c.here_ms, c.there_ms,
+                  c.ratio);
     }
   }
   if (common.json)
@@ -265,21 +269,44 @@ void RunReplay(const BenchOptions& options, const CommonOptions& common) {
   }
 }
 
+void RunBesidePeer(const BenchOptions& options, const CommonOptions& common) {
+  const PassBenchOptions& passes = options.passes;
+  if (passes.contexts != std::vector<int32_t>{0} || options.kv_types.size() != 1)
+    throw CLI::ValidationError("--peer", "goes with --context 0 and one --kv-type only");
+  const PeerOptions peer = {.command = options.peer,
+                            .rows = passes.rows,
+                            .prefill = passes.prefill,
+                            .threads = ThreadCount(),
+                            .rounds = passes.rounds,
+                            .kv_type = options.kv_types[0]};
+  std::vector<Comparison> comparisons;
+  {
+    Progress progress("bench", "%", 100.0);
+    comparisons = BenchPeer(peer, SharedArguments(options, common),
+                            [&progress](double share) { progress.Update(100.0 * share); });
+  }
+  PrintPeer(peer, comparisons, common.json);
+}
+
 void RunBench(const BenchOptions& options, const CommonOptions& common) {
   const GemmShape& gemm = options.gemm;
   const bool any = gemm.m + gemm.k + gemm.n > 0, all = gemm.m > 0 && gemm.k > 0 && gemm.n > 0;
   if (any && !all) throw CLI::ValidationError("--m, --k, --n", "go together, each 1 or more");
   if (any && !options.against.empty())
     throw CLI::ValidationError("--against", "does not go with --m, --k and --n");
+  if (!options.peer.empty() && (any || !options.against.empty()))
+    throw CLI::ValidationError("--peer", "does not go with --against, --m, --k and --n");
   if (!options.synthetic.empty() && !common.model.empty())
     throw CLI::ValidationError("--synthetic", "does not go with --model");
   if (!options.acceptance.empty()) {
-    if (any || !options.against.empty())
-      throw CLI::ValidationError("--acceptance", "does not go with --against, --m, --k and --n");
+    if (any || !options.against.empty() || !options.peer.empty())
+      throw CLI::ValidationError("--acceptance",
+                                 "does not go with --against, --peer, --m, --k and --n");
     return RunReplay(options, common);
   }
   if (all) return RunGemm(options, common);
   if (!options.against.empty()) return RunAgainst(options, common);
+  if (!options.peer.empty()) return RunBesidePeer(options, common);
   const auto start = std::chrono::steady_clock::now();
   const Model model = GetModel(options, common);
   const double load_seconds =
@@ -355,6 +382,9 @@ void AddBench(CLI::App& app, const CommonOptions& common) {
   command->add_option("--draft", options->draft, "--acceptance: how texts are drafted")
       ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
       ->capture_default_str();
+  command->add_option("--peer", options->peer,
+                      "llama.cpp's llama-bench or a fork's, and its model, to run in turns with "
+                      "this, e.g. \"./llama-bench -m model.gguf\"");
   command->callback([options, &common] { RunBench(*options, common); });
 }
 
