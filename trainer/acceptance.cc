@@ -6,6 +6,7 @@
 
 #include "engine/draft_heads.h"
 #include "engine/error.h"
+#include "engine/medusa_drafter.h"
 #include "kernels/check.h"
 #include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
@@ -21,6 +22,9 @@ class HeadScorer {
         heads_(heads),
         hits_(static_cast<size_t>(heads.count)),
         seen_(static_cast<size_t>(heads.count)),
+        ranks_(std::min(kCandidates, static_cast<size_t>(model.config.vocab_size))),
+        reached_(static_cast<size_t>(heads.count)),
+        right_(static_cast<size_t>(heads.count), std::vector<int64_t>(ranks_)),
         rows_(static_cast<size_t>(heads.count) * static_cast<size_t>(heads.hidden_size)),
         logits_(static_cast<size_t>(heads.count) * static_cast<size_t>(model.config.vocab_size)) {}
 
@@ -33,13 +37,33 @@ class HeadScorer {
     const MatView<float> logits = logits_.View(known, vocab);
     const bool shared = heads_.vocabularies.size() == 0;
     if (shared) VocabProjection(rows_.View(known, d), model_.OutputEmbedding(), logits);
+    bool on_path = true;  // the token was among every head's candidates so far
     for (size_t k = 0; k < known; ++k) {
       if (!shared)
         VocabProjection(rows_.View(known, d).Rows(k, 1), VocabularyOf(heads_, model_, k),
                         logits.Rows(k, 1));
-      hits_[k] += ArgMax(logits.RowSpan(k)) == tokens[position + 2 + k] ? 1 : 0;
+      const TokenId token = tokens[position + 2 + k];
+      std::array<ScoredIndex, kCandidates> best;
+      TopK(logits.RowSpan(k), std::span(best).first(ranks_));
+      hits_[k] += best[0].index == token ? 1 : 0;
       ++seen_[k];
+      if (!on_path) continue;
+      ++reached_[k];
+      size_t rank = 0;
+      while (rank < ranks_ && best[rank].index != token) ++rank;
+      on_path = rank < ranks_;
+      if (on_path) ++right_[k][rank];
     }
+  }
+  // Up to the first head that was never reached.
+  std::vector<std::vector<double>> Acceptance() const {
+    std::vector<std::vector<double>> rates;
+    for (size_t k = 0; k < reached_.size() && reached_[k] > 0; ++k) {
+      rates.emplace_back();
+      for (const int64_t right : right_[k])
+        rates[k].push_back(static_cast<double>(right) / static_cast<double>(reached_[k]));
+    }
+    return rates;
   }
   std::vector<double> Top1() const {
     std::vector<double> shares(hits_.size());
@@ -50,11 +74,16 @@ class HeadScorer {
   }
 
  private:
+  static constexpr auto kCandidates = static_cast<size_t>(MedusaDrafter::kTop);
+
   const Model& model_;
   const MedusaHeads& heads_;
   std::vector<int64_t> hits_, seen_;  // [K]
-  AlignedBuffer<float> rows_;         // [K, d]
-  AlignedBuffer<float> logits_;       // [K, V]
+  size_t ranks_;
+  std::vector<int64_t> reached_;             // [K]
+  std::vector<std::vector<int64_t>> right_;  // [K][ranks_]
+  AlignedBuffer<float> rows_;                // [K, d]
+  AlignedBuffer<float> logits_;              // [K, V]
 };
 
 std::vector<std::vector<TokenId>> EncodeAll(const Model& model, const Tokenizer& tokenizer,
@@ -179,7 +208,10 @@ class Comparison {
 
   AcceptanceReport Report() {
     Finish(std::move(totals_), &report_);
-    if (scorer_ != nullptr) report_.head_top1 = scorer_->Top1();
+    if (scorer_ != nullptr) {
+      report_.head_top1 = scorer_->Top1();
+      report_.acceptance = scorer_->Acceptance();
+    }
     return std::move(report_);
   }
 

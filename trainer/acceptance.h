@@ -28,6 +28,10 @@ struct AcceptanceReport {
   // [k-1] = share of the tokens generated that were head k's most probable one. Empty without
   // heads.
   std::vector<double> head_top1;
+  // [k-1][r] = how often head k's candidate of rank r + 1 was the token generated, of the places
+  // where every head before had the token among its candidates: what `tern bench --acceptance`
+  // reads. Empty without heads.
+  std::vector<std::vector<double>> acceptance;
   // Tokens after the first, per second of decoding, over all texts.
   double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0;
   double speedup = 0.0;                 // their ratio

@@ -49,6 +49,32 @@ TEST(Bench, MeasuresEveryPass) {
   EXPECT_LT(anonymous, 128.0);  // not what the ceilings are measured with
 }
 
+TEST(Bench, ReplaysAcceptance) {
+  const TempDir dir;
+  // As tern eval --json writes it.
+  const std::string rates =
+      dir.Write("eval.json", R"({"prompts": 2, "acceptance": [[1, 0], [1, 0], [1, 0]]})");
+  for (const char* sequences : {"1", "3"}) {
+    // A chain as deep as there are heads, whatever rows cost.
+    const json replay =
+        BenchJson({"--synthetic", "tiny", "--acceptance", rates, "--tokens", "41", "--draft",
+                   "chain", "--seed", "9", "--sequences", sequences})["replay"];
+    EXPECT_GT(replay["tokens_per_second"].get<double>(), 0.0);
+    EXPECT_GT(replay["plain_tokens_per_second"].get<double>(), 0.0);
+    EXPECT_DOUBLE_EQ(replay["speedup"].get<double>(),
+                     replay["tokens_per_second"].get<double>() /
+                         replay["plain_tokens_per_second"].get<double>());
+    EXPECT_DOUBLE_EQ(replay["acceptance_length"].get<double>(), 4.0);
+    EXPECT_EQ(replay["accepted_per_depth"], json({1.0, 1.0, 1.0}));
+    EXPECT_EQ(replay["seed"], 9);
+  }
+  const ProgramResult text =
+      Bench({"--synthetic", "tiny", "--acceptance", "0.5,0.2", "--seed", "4"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_EQ(text.out.rfind("REPLAY of --acceptance 0.5,0.2: ", 0), 0u) << text.out;
+  EXPECT_NE(text.out.find("seed 4;"), std::string::npos) << text.out;
+}
+
 TEST(Bench, TypesOfKvTakeTurns) {
   std::vector<std::string> arguments = kTiny;
   arguments.insert(arguments.end(), {"--kv-type", "bf16,int8"});
@@ -101,6 +127,10 @@ TEST(Bench, SaysWhatItCannotMeasure) {
   expect({"--synthetic", "tiny", "--model", "x"}, 2, "does not go with --model");
   expect({"--synthetic", "tiny", "--kv-type", "bf16,int4"}, 2,
          "--kv-type: int4 not in {bf16,int8}");
+  expect({"--synthetic", "tiny", "--acceptance", "0.5,0.6"}, 1, "more than the one before it");
+  expect({"--synthetic", "tiny", "--acceptance", "rates.json"}, 1, "no such file");
+  expect({"--synthetic", "tiny", "--acceptance", "1", "--tokens", "600"}, 1, "at most 496");
+  expect({"--synthetic", "tiny", "--acceptance", "1", "--m", "3"}, 2, "does not go with");
   expect({"--m", "3"}, 2, "go together");
   expect({"--m", "3", "--k", "200000", "--n", "5"}, 1, "--k up to");
   expect({"--synthetic", "tiny", "--against", "/nowhere/tern"}, 1, "no such program");

@@ -82,6 +82,7 @@ TEST_F(EvalTest, SampledAndWithoutHeads) {
   EXPECT_EQ(result["tokens"], 30);
   EXPECT_EQ(result["heads"], 0);
   EXPECT_EQ(result["head_top1"], json::array());
+  EXPECT_EQ(result["acceptance"], json::array());
   EXPECT_EQ(result["identical"], true);
 }
 

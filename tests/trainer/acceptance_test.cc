@@ -52,6 +52,15 @@ TEST(Acceptance, HeadsAreScoredAgainstTheTokensThatCame) {
                      static_cast<double>(same[k]) / static_cast<double>(pairs[k]));
   }
   EXPECT_GT(report.head_top1[0] + report.head_top1[1], 0.0);
+  // Nothing comes before head 1: its first candidate is right as often as its most probable token.
+  ASSERT_EQ(report.acceptance.size(), 2u);
+  EXPECT_DOUBLE_EQ(report.acceptance[0][0], report.head_top1[0]);
+  for (const std::vector<double>& head : report.acceptance) {
+    ASSERT_EQ(head.size(), 8u);
+    double sum = 0.0;
+    for (const double rate : head) sum += rate;
+    EXPECT_LE(sum, 1.0 + 1e-12);
+  }
 }
 
 TEST(Acceptance, CountsAddUp) {
