@@ -130,7 +130,7 @@ TEST(Bench, SaysWhatItCannotMeasure) {
   expect({"--synthetic", "tiny", "--acceptance", "0.5,0.6"}, 1, "more than the one before it");
   expect({"--synthetic", "tiny", "--acceptance", "rates.json"}, 1, "no such file");
   expect({"--synthetic", "tiny", "--acceptance", "1", "--tokens", "600"}, 1, "at most 496");
-  expect({"--synthetic", "tiny", "--acceptance", "1", "--m", "3"}, 2, "does not go with");
+  expect({"--synthetic", "tiny", "--acceptance", "1", "--against", "x"}, 2, "does not go with");
   expect({"--m", "3"}, 2, "go together");
   expect({"--m", "3", "--k", "200000", "--n", "5"}, 1, "--k up to");
   expect({"--synthetic", "tiny", "--against", "/nowhere/tern"}, 1, "no such program");
