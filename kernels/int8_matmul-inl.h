@@ -25,15 +25,15 @@ inline constexpr int32_t kInt8Offset = TERN_NEON_DOT ? 0 : 128;
 
 #if TERN_INT_DOT_VECTORS
 
+// Lines between what is read and what is asked for; 4 KiB.
+inline constexpr size_t kAhead = 16;
+
 #if HWY_TARGET == HWY_AVX3_DL || TERN_NEON_DOT
 
 // 4 x 4 are 16 accumulators, which hide the latency of the dot step, and fit the 32 registers
 // beside the weights of all strips. Four strips are a whole line, so that a tile reads one stream.
 inline constexpr size_t kInt8MaxTileRows = 4;
 constexpr size_t Int8TileStrips(size_t /*rows*/) { return 4; }
-// Lines between what is read and what is asked for; 4 KiB.
-inline constexpr size_t kAhead = 16;
-
 // One block of 4 columns.
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block,
@@ -60,35 +60,68 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
 #else
 
 inline constexpr size_t kInt8MaxTileRows = 4;
-// 4 x 2 accumulators fit 16 registers beside the operands.
-constexpr size_t Int8TileStrips(size_t /*rows*/) { return 2; }
+// 8 accumulators fit 16 registers beside the operands. A single row waits for memory: of a line it
+// reads all, or as much as fits.
+constexpr size_t Int8TileStrips(size_t rows) {
+  const size_t line = kInt8RowGroup / kStripRows, fits = rows == 1 ? 8 : rows == 2 ? 4 : 2;
+  return line < fits ? line : fits;
+}
 
-// One block of 4 columns. Products of bytes do not fit 16 bits in pairs, so even and odd columns
-// are widened first.
+// acc + the 4-way products of unsigned bytes and signed bytes, both as even and odd columns in
+// int16: products of bytes do not fit 16 bits in pairs.
+HWY_INLINE DotVec DotStep(DotVec acc, DotVec even, DotVec odd, DotVec even_codes,
+                          DotVec odd_codes) {
+  return hn::Add(acc, hn::Add(PairDot(even, even_codes), PairDot(odd, odd_codes)));
+}
+
+// One block of 4 columns.
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block,
                              const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
   const DotInt d;
   const hn::RepartitionToNarrow<DotInt> d16;
   const hn::RebindToUnsigned<decltype(d16)> du16;
-  const DotVec low_bytes = hn::Set(d, 0x00FF00FF);
+  constexpr size_t kStripsPerCacheLine = HWY_MAX(64 / (4 * kStripRows), 1);
+  const auto even_of = [&](DotVec line) HWY_ATTR { return hn::And(line, hn::Set(d, 0x00FF00FF)); };
+  const auto odd_of = [&](DotVec line) HWY_ATTR {
+    return hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(du16, line)));
+  };
+  const auto codes_of = [&](size_t r, DotVec& even, DotVec& odd) HWY_ATTR {
+    const auto four = hn::BitCast(d16, BroadcastCodes(codes + r * stride + block * 4));
+    even = hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(four)));
+    odd = hn::BitCast(d, hn::ShiftRight<8>(four));
+  };
+#pragma GCC unroll 8
+  for (size_t s = 0; s < kStrips; s += kStripsPerCacheLine)
+    hwy::Prefetch(strips[s] + (block + kAhead) * (4 * kInt8RowGroup));
+  if constexpr (kRows <= 2) {  // codes stay in registers, strips pass
+    DotVec even_codes[kRows], odd_codes[kRows];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r) codes_of(r, even_codes[r], odd_codes[r]);
+#pragma GCC unroll 8
+    for (size_t s = 0; s < kStrips; ++s) {
+      const DotVec line = LoadLine<kInt8RowGroup>(strips[s], block);
+      const DotVec even = even_of(line), odd = odd_of(line);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kRows; ++r)
+        dots[r][s] = DotStep(dots[r][s], even, odd, even_codes[r], odd_codes[r]);
+    }
+    return;
+  }
   DotVec even[kStrips], odd[kStrips];
 #pragma GCC unroll 8
   for (size_t s = 0; s < kStrips; ++s) {
     const DotVec line = LoadLine<kInt8RowGroup>(strips[s], block);
-    even[s] = hn::And(line, low_bytes);
-    odd[s] = hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(du16, line)));
+    even[s] = even_of(line);
+    odd[s] = odd_of(line);
   }
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
-    const auto four = hn::BitCast(d16, BroadcastCodes(codes + r * stride + block * 4));
-    const DotVec even_codes = hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(four)));
-    const DotVec odd_codes = hn::BitCast(d, hn::ShiftRight<8>(four));
+    DotVec even_codes, odd_codes;
+    codes_of(r, even_codes, odd_codes);
 #pragma GCC unroll 8
-    for (size_t s = 0; s < kStrips; ++s) {
-      const DotVec sum = hn::Add(PairDot(even[s], even_codes), PairDot(odd[s], odd_codes));
-      dots[r][s] = hn::Add(dots[r][s], sum);
-    }
+    for (size_t s = 0; s < kStrips; ++s)
+      dots[r][s] = DotStep(dots[r][s], even[s], odd[s], even_codes, odd_codes);
   }
 }
 

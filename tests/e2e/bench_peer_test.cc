@@ -56,8 +56,7 @@ class BenchPeer : public testing::Test {
 
 TEST_F(BenchPeer, StandsBesideTheSameWork) {
   const std::string log = dir_ / "log";
-  const std::string peer =
-      Script("peer", "printf '%s\\n' \"$@\" >> '" + log + "'\n" + kEntries);
+  const std::string peer = Script("peer", "printf '%s\\n' \"$@\" >> '" + log + "'\n" + kEntries);
   const ProgramResult result = Run(peer + " -m 'a model.gguf'", {"--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const json answer = json::parse(result.out);
