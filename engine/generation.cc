@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/step_facts.h"
 #include "kernels/check.h"
 
 namespace tern {
@@ -153,7 +154,8 @@ int32_t Generation::Propose(int32_t max_rows) {
   // Every row takes a slot behind the committed tokens.
   const int32_t rows = std::min({options_.max_rows, max_rows, max_context_ - committed_});
   const DraftTree& tree = drafting_.Propose(tokens_, hidden_, static_cast<int32_t>(left) - 1, rows);
-  result_.timings.draft_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  draft_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
+  result_.timings.draft_seconds += draft_seconds_;
   return tree.size();
 }
 
@@ -166,6 +168,7 @@ void Generation::AddStepRows(Forest& forest) {
 }
 
 void Generation::TakePrompt(const ForwardResult& result, KvCache& cache, const HiddenSink& sink) {
+  emitted_ = 0;
   cache.CommitAll(sequence_);
   for (int32_t i = 0; sink && i < rows_; ++i) sink(committed_ + i, Hidden(i, result));
   committed_ += rows_;
@@ -269,10 +272,17 @@ std::optional<FinishReason> Generation::Append(TokenId token) {
   return std::nullopt;
 }
 
-void Generation::Report(const StepCallback& on_step) {
+void Generation::Report(const StepCallback& on_step, double pass_seconds, double seconds) {
   if (!on_step) return;
+  const StepFacts facts{.context = committed_ - static_cast<int32_t>(path_.size()),
+                        .emitted = emitted_,
+                        .nodes = draft().nodes(),
+                        .path = path_,
+                        .draft_seconds = draft_seconds_,
+                        .pass_seconds = pass_seconds,
+                        .seconds = seconds};
   const std::string_view piece = finish_ ? text_.TakeRest() : text_.Take();
-  const bool go_on = on_step({piece, result_});
+  const bool go_on = on_step({piece, result_, emitted_ > 0 ? &facts : nullptr});
   if (!go_on) Cancel();
 }
 

@@ -109,8 +109,9 @@ class Generation {
   // The step's whole seconds, or this text's part of them, for the choice whether to draft.
   void ReportStep(double seconds);
 
-  // Tells of the pass; a caller that wants no more ends the text with kCancelled.
-  void Report(const StepCallback& on_step);
+  // Tells of the pass, with its seconds as StepFacts has them; a caller that wants no more ends the
+  // text with kCancelled.
+  void Report(const StepCallback& on_step, double pass_seconds, double seconds);
   void Cancel();
   bool finished() const { return finish_.has_value(); }
   // The result; the place is free again.
@@ -148,7 +149,8 @@ class Generation {
   int32_t first_row_ = 0, rows_ = 0;
   std::vector<int32_t> choice_at_;  // [rows] place among the pass's logits or bounds, or -1
   std::vector<int32_t> path_;       // [max_rows]
-  int32_t emitted_ = 0;
+  int32_t emitted_ = 0;             // 0 where it was the prompt's
+  double draft_seconds_ = 0.0;
 
   GenerationOptions options_;
   const AcceptanceReplay* replay_ = nullptr;  // null: the model's own choices

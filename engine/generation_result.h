@@ -14,6 +14,8 @@
 
 namespace tern {
 
+struct StepFacts;  // engine/step_facts.h
+
 // Where several hold at the same token, the first of these.
 enum class FinishReason {
   kEos,         // an end-of-sequence token
@@ -48,8 +50,9 @@ using HiddenSink = std::function<void(int32_t position, std::span<const float> h
 
 // What a pass of the model added.
 struct StepProgress {
-  std::string_view piece;          // of the text, as a TextCallback gets it; may be empty
-  const GenerationResult& so_far;  // tokens and logprobs are current; text and timings are not yet
+  std::string_view piece;           // of the text, as a TextCallback gets it; may be empty
+  const GenerationResult& so_far;   // tokens and logprobs are current; text and timings are not yet
+  const StepFacts* step = nullptr;  // what a step behind the prompt did; null in the prompt
 };
 // Called after every pass, also those of a long prompt. Returning false ends the text with
 // kCancelled, unless that pass ended it by itself.

@@ -51,6 +51,8 @@ class Generator {
   void SetHiddenSink(HiddenSink sink) { hidden_sink_ = std::move(sink); }
 
   int32_t max_context() const { return scheduler_.max_context(); }
+  // What steps have cost so far.
+  const StepCost& cost() const { return scheduler_.cost(); }
 
  private:
   Scheduler scheduler_;

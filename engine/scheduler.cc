@@ -267,10 +267,14 @@ bool Scheduler::Step() {
   const ForwardResult result = Forward(text_model_.model, forest_.batch(), cache_, workspace_);
   const double pass_seconds = SecondsSince(pass_start);
   Take(result);
-  ReportCosts(pass_seconds, SecondsSince(start));
+  const double step_seconds = SecondsSince(start);
+  ReportCosts(pass_seconds, step_seconds);
   for (Running& running : running_) {
     if (!running.in_pass) continue;
-    if (!Guarded([&] { At(running).Report(running.request.on_step); })) running.id = 0;
+    const auto report = [&] {
+      At(running).Report(running.request.on_step, pass_seconds, step_seconds);
+    };
+    if (!Guarded(report)) running.id = 0;
   }
   EndFinished();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

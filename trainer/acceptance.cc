@@ -6,9 +6,7 @@
 
 #include "engine/draft_heads.h"
 #include "engine/error.h"
-#include "engine/medusa_drafter.h"
 #include "kernels/check.h"
-#include "kernels/top_k.h"
 #include "kernels/vocab_projection.h"
 
 namespace tern {
@@ -20,20 +18,19 @@ class HeadScorer {
   HeadScorer(const Model& model, const MedusaHeads& heads)
       : model_(model),
         heads_(heads),
-        hits_(static_cast<size_t>(heads.count)),
+        ranks_(static_cast<size_t>(heads.count)),
         seen_(static_cast<size_t>(heads.count)),
-        ranks_(std::min(kCandidates, static_cast<size_t>(model.config.vocab_size))),
+        right_(static_cast<size_t>(heads.count)),
         reached_(static_cast<size_t>(heads.count)),
-        right_(static_cast<size_t>(heads.count), std::vector<int64_t>(ranks_)),
         rows_(static_cast<size_t>(heads.count) * static_cast<size_t>(heads.hidden_size)),
         logits_(static_cast<size_t>(heads.count) * static_cast<size_t>(model.config.vocab_size)) {}
 
   // The hidden state at `position` of `tokens`. Head k guesses the token k + 1 places on.
   void Score(std::span<const TokenId> tokens, size_t position, std::span<const float> hidden) {
     if (position + 2 >= tokens.size()) return;
-    const size_t known = std::min(hits_.size(), tokens.size() - position - 2);
+    const size_t known = std::min(ranks_.size(), tokens.size() - position - 2);
     const size_t d = hidden.size(), vocab = static_cast<size_t>(model_.config.vocab_size);
-    ApplyHeads(heads_, hidden, rows_.View(hits_.size(), d));
+    ApplyHeads(heads_, hidden, rows_.View(ranks_.size(), d));
     const MatView<float> logits = logits_.View(known, vocab);
     const bool shared = heads_.vocabularies.size() == 0;
     if (shared) VocabProjection(rows_.View(known, d), model_.OutputEmbedding(), logits);
@@ -42,59 +39,64 @@ class HeadScorer {
       if (!shared)
         VocabProjection(rows_.View(known, d).Rows(k, 1), VocabularyOf(heads_, model_, k),
                         logits.Rows(k, 1));
-      const TokenId token = tokens[position + 2 + k];
-      std::array<ScoredIndex, kCandidates> best;
-      TopK(logits.RowSpan(k), std::span(best).first(ranks_));
-      hits_[k] += best[0].index == token ? 1 : 0;
+      const size_t rank = RankOf(tokens[position + 2 + k], logits.RowSpan(k));
+      const bool candidate = rank < AcceptanceReport::kRanks;
+      if (candidate) ++ranks_[k][rank];
       ++seen_[k];
       if (!on_path) continue;
       ++reached_[k];
-      size_t rank = 0;
-      while (rank < ranks_ && best[rank].index != token) ++rank;
-      on_path = rank < ranks_;
+      on_path = candidate;
       if (on_path) ++right_[k][rank];
     }
   }
-  // Up to the first head that was never reached.
-  std::vector<std::vector<double>> Acceptance() const {
-    std::vector<std::vector<double>> rates;
+  void Fill(AcceptanceReport* report) const {
+    for (size_t k = 0; k < ranks_.size(); ++k) {
+      report->head_ranks.push_back(Shares(ranks_[k], seen_[k]));
+      report->head_top1.push_back(report->head_ranks.back()[0]);
+    }
+    // Up to the first head that was never reached.
     for (size_t k = 0; k < reached_.size() && reached_[k] > 0; ++k) {
-      rates.emplace_back();
-      for (const int64_t right : right_[k])
-        rates[k].push_back(static_cast<double>(right) / static_cast<double>(reached_[k]));
+      const auto shares = Shares(right_[k], reached_[k]);
+      report->acceptance.emplace_back(shares.begin(), shares.end());
     }
-    return rates;
-  }
-  std::vector<double> Top1() const {
-    std::vector<double> shares(hits_.size());
-    for (size_t k = 0; k < shares.size(); ++k) {
-      if (seen_[k] > 0) shares[k] = static_cast<double>(hits_[k]) / static_cast<double>(seen_[k]);
-    }
-    return shares;
   }
 
  private:
-  static constexpr auto kCandidates = static_cast<size_t>(MedusaDrafter::kTop);
+  using Counts = std::array<int64_t, AcceptanceReport::kRanks>;  // by rank
+
+  static std::array<double, AcceptanceReport::kRanks> Shares(const Counts& counts, int64_t all) {
+    std::array<double, AcceptanceReport::kRanks> shares{};
+    for (size_t r = 0; r < shares.size() && all > 0; ++r)
+      shares[r] = static_cast<double>(counts[r]) / static_cast<double>(all);
+    return shares;
+  }
+  // Of equal logits the one of the smaller id ranks first, as everywhere.
+  static size_t RankOf(TokenId token, std::span<const float> logits) {
+    const auto at = static_cast<size_t>(token);
+    size_t rank = 0;
+    for (size_t i = 0; i < logits.size(); ++i)
+      rank += logits[i] > logits[at] || (logits[i] == logits[at] && i < at) ? 1 : 0;
+    return rank;
+  }
 
   const Model& model_;
   const MedusaHeads& heads_;
-  std::vector<int64_t> hits_, seen_;  // [K]
-  size_t ranks_;
-  std::vector<int64_t> reached_;             // [K]
-  std::vector<std::vector<int64_t>> right_;  // [K][ranks_]
-  AlignedBuffer<float> rows_;                // [K, d]
-  AlignedBuffer<float> logits_;              // [K, V]
+  std::vector<Counts> ranks_;     // [K]
+  std::vector<int64_t> seen_;     // [K]
+  std::vector<Counts> right_;     // [K] where every head before had the token as a candidate
+  std::vector<int64_t> reached_;  // [K] those places
+  AlignedBuffer<float> rows_;     // [K, d]
+  AlignedBuffer<float> logits_;   // [K, V]
 };
 
 std::vector<std::vector<TokenId>> EncodeAll(const Model& model, const Tokenizer& tokenizer,
-                                            const std::string& path,
                                             const std::vector<Prompt>& prompts) {
   const size_t most = static_cast<size_t>(model.config.max_position_embeddings) - 1;
   std::vector<std::vector<TokenId>> all;
   for (const Prompt& prompt : prompts) {
     all.push_back(EncodePrompt(model.config, tokenizer, prompt.text));
     if (all.back().size() > most) {
-      throw BadFile({path + ":" + std::to_string(prompt.line), "prompt",
+      throw BadFile({prompt.file + ":" + std::to_string(prompt.line), "prompt",
                      "at most " + std::to_string(most) + " tokens, the model's context less one",
                      std::to_string(all.back().size()), "shorten or remove it"});
     }
@@ -158,6 +160,19 @@ void Finish(Totals totals, AcceptanceReport* report) {
   report->median_speedup = *middle;
 }
 
+constexpr size_t kMostSamples = 6;
+
+TextSample SampleOf(const Prompt& prompt, const StepLog& log) {
+  TextSample sample{prompt.task, prompt.text, log.text.substr(0, log.first_text), {}};
+  size_t begin = log.first_text;
+  for (const StepRecord& step : log.steps) {
+    sample.runs.push_back(
+        {log.text.substr(begin, step.text_end - begin), step.emitted, step.rows()});
+    begin = step.text_end;
+  }
+  return sample;
+}
+
 // The two generators and what they have shown so far.
 class Comparison {
  public:
@@ -174,8 +189,8 @@ class Comparison {
 
   // What is touched for the first time costs more: neither side shall pay for it.
   void WarmUp(std::span<const TokenId> ids) {
-    plain_.Generate(ids, plain_options_);
-    drafting_.Generate(ids, drafting_options_);
+    Write(plain_, ids, plain_options_, plain_log_);
+    Write(drafting_, ids, drafting_options_, drafted_log_);
   }
 
   void Run(size_t index, const Prompt& prompt, std::span<const TokenId> ids) {
@@ -187,16 +202,18 @@ class Comparison {
       GenerationResult got;
       // Each goes first every other time: what drifts, drifts for both.
       const bool drafted_first = (index + static_cast<size_t>(repeat)) % 2 == 1;
-      if (drafted_first) got = drafting_.Generate(ids, drafting_options_);
-      expected = plain_.Generate(ids, plain_options_);
-      if (!drafted_first) got = drafting_.Generate(ids, drafting_options_);
+      if (drafted_first) got = Write(drafting_, ids, drafting_options_, drafted_log_);
+      expected = Write(plain_, ids, plain_options_, plain_log_);
+      if (!drafted_first) got = Write(drafting_, ids, drafting_options_, drafted_log_);
       AddTimed(expected.timings, &plain);
       AddTimed(got.timings, &drafted);
       Compare(prompt, expected, got);
       if (repeat > 0) continue;
       AddCounts(got.timings, &totals_.drafted);
       if (!got.timings.draft_reason.empty()) ++report_.switched_off;
+      AddSteps(prompt);
     }
+    AddTask(prompt, static_cast<int64_t>(expected.token_ids.size()), plain, drafted);
     AddTimed(plain, &totals_.plain);
     AddTimed(drafted, &totals_.drafted);
     const double rate = plain.decode_tokens_per_second();
@@ -208,22 +225,82 @@ class Comparison {
 
   AcceptanceReport Report() {
     Finish(std::move(totals_), &report_);
-    if (scorer_ != nullptr) {
-      report_.head_top1 = scorer_->Top1();
-      report_.acceptance = scorer_->Acceptance();
-    }
+    if (scorer_ != nullptr) scorer_->Fill(&report_);
+    for (const TaskTotals& task : tasks_) report_.tasks.push_back(task.Figures());
+    AddCosts();
     return std::move(report_);
   }
 
  private:
+  // Sums over the prompts of a task.
+  struct TaskTotals {
+    TaskFigures figures;
+    Timings plain, drafted;
+    TaskFigures Figures() const {
+      TaskFigures all = figures;
+      all.plain_tokens_per_second = plain.decode_tokens_per_second();
+      all.speculative_tokens_per_second = drafted.decode_tokens_per_second();
+      if (all.plain_tokens_per_second > 0)
+        all.speedup = all.speculative_tokens_per_second / all.plain_tokens_per_second;
+      return all;
+    }
+  };
+
+  // Both sides are watched alike.
+  static GenerationResult Write(Generator& generator, std::span<const TokenId> ids,
+                                const GenerationOptions& options, StepLog& log) {
+    log.Begin(options.max_tokens);
+    return generator.Generate(ids, options, [&log](const StepProgress& progress) {
+      log.Add(progress);
+      return true;
+    });
+  }
+
+  TaskTotals& TaskOf(const Prompt& prompt) {
+    const auto same = [&](const TaskTotals& task) { return task.figures.name == prompt.task; };
+    const auto found = std::find_if(tasks_.begin(), tasks_.end(), same);
+    if (found != tasks_.end()) return *found;
+    tasks_.emplace_back().figures.name = prompt.task;
+    return tasks_.back();
+  }
+
+  // Of the run just made, the prompt's first.
+  void AddSteps(const Prompt& prompt) {
+    report_.figures.AddPlain(plain_log_);
+    report_.figures.AddDrafted(drafted_log_);
+    TaskTotals& task = TaskOf(prompt);
+    for (const StepRecord& step : drafted_log_.steps) task.figures.steps.Add(step);
+    if (task.figures.prompts == 0 && report_.samples.size() < kMostSamples)
+      report_.samples.push_back(SampleOf(prompt, drafted_log_));
+  }
+
+  void AddTask(const Prompt& prompt, int64_t tokens, const Timings& plain, const Timings& drafted) {
+    TaskTotals& task = TaskOf(prompt);
+    ++task.figures.prompts;
+    task.figures.tokens += tokens;
+    AddTimed(plain, &task.plain);
+    AddTimed(drafted, &task.drafted);
+  }
+
+  void AddCosts() {
+    const StepCost& cost = drafting_.cost();
+    report_.one_row_seconds = cost.one_row_seconds();
+    for (int32_t rows = 1; rows <= options_.generation.max_rows; ++rows)
+      report_.step_cost.push_back(cost.OfPass(rows));
+    double paid = 0.0;
+    for (const RowTimes& rows : report_.figures.Rows())
+      paid += static_cast<double>(rows.passes) * cost.OfPass(rows.rows);
+    if (paid > 0.0) report_.expected_speedup = report_.figures.drafted().expected / paid;
+  }
+
   void Compare(const Prompt& prompt, const GenerationResult& expected,
                const GenerationResult& got) {
     if (!report_.identical) return;
     const std::string difference = TextDifference(expected, got);
     if (difference.empty()) return;
     report_.identical = false;
-    report_.difference =
-        "prompt " + prompt.id + " (line " + std::to_string(prompt.line) + "): " + difference;
+    report_.difference = "prompt " + prompt.id + " (" + prompt.file + ", line " +
+                         std::to_string(prompt.line) + "): " + difference;
   }
 
   // One more pass, untimed: prompt and text as a prompt give the hidden states that generating them
@@ -250,6 +327,8 @@ class Comparison {
   std::unique_ptr<HeadScorer> scorer_;
   AcceptanceReport report_;
   Totals totals_;
+  std::vector<TaskTotals> tasks_;
+  StepLog plain_log_, drafted_log_;
 };
 
 }  // namespace
@@ -275,12 +354,11 @@ std::string TextDifference(const GenerationResult& plain, const GenerationResult
 
 AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
                                    const std::shared_ptr<const MedusaHeads>& heads,
-                                   const std::string& prompt_path,
                                    const std::vector<Prompt>& prompts,
                                    const AcceptanceOptions& options,
                                    const AcceptanceProgress& progress) {
   TERN_CHECK(options.repeats >= 1) << options.repeats;
-  const std::vector<std::vector<TokenId>> all = EncodeAll(model, tokenizer, prompt_path, prompts);
+  const std::vector<std::vector<TokenId>> all = EncodeAll(model, tokenizer, prompts);
   Comparison comparison(model, tokenizer, heads, LimitsFor(model, all, options), options);
   if (!all.empty()) comparison.WarmUp(all.front());
   for (size_t i = 0; i < all.size(); ++i) {

@@ -3,6 +3,7 @@
 #ifndef TERN_TRAINER_ACCEPTANCE_H_
 #define TERN_TRAINER_ACCEPTANCE_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,8 +16,27 @@
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "trainer/prompt_file.h"
+#include "trainer/step_figures.h"
 
 namespace tern {
+
+// The prompts of one task. Rates are as in AcceptanceReport.
+struct TaskFigures {
+  std::string name;
+  int64_t prompts = 0, tokens = 0;
+  double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0, speedup = 0.0;
+  StepSums steps;  // of the speculative texts
+};
+
+// A text as its steps wrote it.
+struct TextSample {
+  struct Run {
+    std::string text;       // UTF-8 where the model's tokens make it so
+    int32_t emitted, rows;  // tokens that the step added, rows that it verified
+  };
+  std::string task, prompt, begin;  // `begin`: the first token's text, from the prompt's pass
+  std::vector<Run> runs;
+};
 
 struct AcceptanceReport {
   int64_t prompts = 0;
@@ -32,6 +52,9 @@ struct AcceptanceReport {
   // where every head before had the token among its candidates: what `tern bench --acceptance`
   // reads. Empty without heads.
   std::vector<std::vector<double>> acceptance;
+  // [k-1][r] = share of them that head k ranked at place r.
+  static constexpr size_t kRanks = 8;
+  std::vector<std::array<double, kRanks>> head_ranks;
   // Tokens after the first, per second of decoding, over all texts.
   double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0;
   double speedup = 0.0;                 // their ratio
@@ -41,6 +64,15 @@ struct AcceptanceReport {
   bool identical = true;                // ids, text and finish reason of every text
   double draft_share = 0.0;  // of the speculative texts' decoding time, spent on proposing drafts
   std::string difference;    // the first one, for the user; empty where identical
+
+  // Of each prompt's first run; steps' seconds leave out what happens between them.
+  StepFigures figures;
+  std::vector<TaskFigures> tasks;   // in the order of their first prompts
+  std::vector<TextSample> samples;  // the first text of each task, of the first few
+  std::vector<double> step_cost;    // [i] = c(i + 1) as the planner sees it at the end
+  double one_row_seconds = 0.0;     // c(1)
+  // By what the planner goes: tokens per step by the scores, over the mean c(rows) of the steps.
+  double expected_speedup = 0.0;
 };
 
 struct AcceptanceOptions {
@@ -60,10 +92,9 @@ using AcceptanceProgress = std::function<void(size_t prompts_done)>;
 
 // Plain and speculative runs take turns, prompt by prompt, each with a generator of its own: the
 // plain one has no drafters and no heads. `heads` may be null: then only the n-gram look-up drafts.
-// Throws Error(kBadFile) naming the line of a prompt that does not fit the context at all.
+// Throws Error(kBadFile) naming file and line of a prompt that does not fit the context at all.
 AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
                                    const std::shared_ptr<const MedusaHeads>& heads,
-                                   const std::string& prompt_path,
                                    const std::vector<Prompt>& prompts,
                                    const AcceptanceOptions& options,
                                    const AcceptanceProgress& progress = {});

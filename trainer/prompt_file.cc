@@ -1,5 +1,6 @@
 #include "trainer/prompt_file.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -31,10 +32,11 @@ bool IsUtf8(std::string_view text) {
 
 class Reader {
  public:
-  Reader(const std::string& path, bool jsonl) : path_(path), jsonl_(jsonl) {}
+  Reader(const std::string& path, bool jsonl)
+      : path_(path), stem_(std::filesystem::path(path).stem().string()), jsonl_(jsonl) {}
 
   Prompt Read(std::string_view line, size_t number) const {
-    Prompt prompt{std::to_string(number), std::string(line), number};
+    Prompt prompt{std::to_string(number), std::string(line), number, stem_, path_};
     if (!IsUtf8(line)) throw Broken(number, "text that is valid UTF-8", "bytes that are not");
     if (jsonl_) ReadObject(line, &prompt);
     if (prompt.text.empty()) throw Broken(number, "a prompt of at least one character", "none");
@@ -60,6 +62,11 @@ class Reader {
                    "none of them");
     }
     prompt->text = *text;
+    for (const char* name : {"category", "task"}) {
+      const auto task = json.find(name);
+      if (task != json.end() && task->is_string() && !task->get_ref<const std::string&>().empty())
+        prompt->task = task->get<std::string>();
+    }
     if (!json.contains("id")) return;
     const Json& id = json["id"];
     prompt->id = id.is_string() ? id.get<std::string>() : id.dump();
@@ -86,6 +93,7 @@ class Reader {
   }
 
   const std::string& path_;
+  std::string stem_;
   bool jsonl_;
 };
 

@@ -12,6 +12,10 @@ struct Prompt {
   std::string id;    // field "id" as text; the line's number where there is none
   std::string text;  // never empty; valid UTF-8
   size_t line = 0;   // counted from 1
+  // What it belongs to: the string "task" or "category" where the line has one, else the file's
+  // name without folder and ending.
+  std::string task = "";
+  std::string file = "";  // as given
 };
 
 // Reads `path`. JSONL where the name ends in .jsonl or .json, or the first character that is no

@@ -11,7 +11,9 @@
 namespace tern {
 namespace {
 
-std::vector<Prompt> Prompts() { return {{"a", "some text", 1}, {"b", "other words", 2}}; }
+std::vector<Prompt> Prompts() {
+  return {{"a", "some text", 1, "one"}, {"b", "other words", 2, "two"}};
+}
 
 AcceptanceOptions Options() {
   AcceptanceOptions options;
@@ -28,8 +30,7 @@ TEST(Acceptance, HeadsAreScoredAgainstTheTokensThatCame) {
   // greedy text has the same token k places further on.
   const auto heads = std::make_shared<const MedusaHeads>(ZeroMedusaHeads(2, 64));
   const AcceptanceOptions options = Options();
-  const AcceptanceReport report =
-      MeasureAcceptance(model, tokenizer, heads, "file", Prompts(), options);
+  const AcceptanceReport report = MeasureAcceptance(model, tokenizer, heads, Prompts(), options);
   EXPECT_TRUE(report.identical) << report.difference;
   EXPECT_EQ(report.prompts, 2);
   EXPECT_EQ(report.tokens, 100);
@@ -70,9 +71,8 @@ TEST(Acceptance, CountsAddUp) {
   AcceptanceOptions options = Options();
   options.repeats = 3;
   size_t last = 0;
-  const AcceptanceReport report =
-      MeasureAcceptance(model, tokenizer, heads, "file", Prompts(), options,
-                        [&](size_t done) { EXPECT_EQ(done, ++last); });
+  const AcceptanceReport report = MeasureAcceptance(model, tokenizer, heads, Prompts(), options,
+                                                    [&](size_t done) { EXPECT_EQ(done, ++last); });
   EXPECT_EQ(last, 2u);
   double sum = 1.0;
   for (double share : report.accepted_per_depth) sum += share;
@@ -109,16 +109,17 @@ TEST(Acceptance, EveryDifferenceIsFound) {
 TEST(Acceptance, APromptTooLongNamesItsLine) {
   const Model model = MakeTinyModel();
   const ByteTokenizer tokenizer;
-  const std::vector<Prompt> prompts = {{"a", "fine", 1}, {"b", std::string(600, 'x'), 9}};
+  const std::vector<Prompt> prompts = {{"a", "fine", 1},
+                                       {"b", std::string(600, 'x'), 9, "", "some.txt"}};
   try {
-    MeasureAcceptance(model, tokenizer, nullptr, "some.txt", prompts, Options());
+    MeasureAcceptance(model, tokenizer, nullptr, prompts, Options());
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("some.txt:9: "), std::string::npos) << error.what();
   }
   // One that leaves room for a single token is fine.
   const std::vector<Prompt> full = {{"c", std::string(510, 'y'), 1}};
-  EXPECT_EQ(MeasureAcceptance(model, tokenizer, nullptr, "f", full, Options()).tokens, 1);
+  EXPECT_EQ(MeasureAcceptance(model, tokenizer, nullptr, full, Options()).tokens, 1);
 }
 
 }  // namespace
