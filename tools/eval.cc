@@ -2,9 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,8 +20,11 @@
 #include "kernels/parallel.h"
 #include "tools/commands.h"
 #include "tools/documents.h"
+#include "tools/eval_page.h"
 #include "tools/heads.h"
+#include "tools/machine.h"
 #include "tools/model_path.h"
+#include "tools/output_guard.h"
 #include "tools/report.h"
 #include "tools/sampling_flags.h"
 #include "trainer/acceptance.h"
@@ -31,43 +37,29 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct EvalOptions {
-  std::string prompts, perplexity, draft = "auto";
+  std::vector<std::string> prompts;
+  std::string perplexity, html, draft = "auto";
+  bool skip_long = false;
   size_t limit = 0;
   int32_t context = 0;
   AcceptanceOptions acceptance;
 };
 
-void PrintJson(const AcceptanceReport& report, const EvalOptions& options,
-               const MedusaHeads* heads) {
-  const GenerationOptions& generation = options.acceptance.generation;
-  const Json json = {{"prompts", report.prompts},
-                     {"tokens", report.tokens},
-                     {"acceptance_length", report.acceptance_length},
-                     {"accepted_per_depth", report.accepted_per_depth},
-                     {"head_top1", report.head_top1},
-                     {"acceptance", report.acceptance},
-                     {"plain_tokens_per_second", report.plain_tokens_per_second},
-                     {"speculative_tokens_per_second", report.speculative_tokens_per_second},
-                     {"speedup", report.speedup},
-                     {"median_speedup", report.median_speedup},
-                     {"identical", report.identical},
-                     {"steps", report.steps},
-                     {"verify_steps", report.verify_steps},
-                     {"draft_share", report.draft_share},
-                     {"switched_off", report.switched_off},
-                     {"heads", heads == nullptr ? 0 : heads->count},
-                     {"draft", ToString(generation.draft)},
-                     {"max_rows", generation.max_rows},
-                     {"temperature", generation.sampling.temperature},
-                     {"threads", ThreadCount()},
-                     {"peak_memory_mb", PeakMemoryMb()}};
-  std::cout << json.dump(2) << std::endl;
-}
-
 void PrintShares(const char* name, const std::vector<double>& shares) {
   std::printf("%-24s", name);
   for (double share : shares) std::printf(" %5.1f%%", 100.0 * share);
   std::printf("%s\n", shares.empty() ? " none" : "");
+}
+
+void PrintSteps(const AcceptanceReport& report) {
+  const StepSums& steps = report.figures.drafted();
+  std::printf("%-24s %.2f, expected by the drafts' scores %.2f\n", "tokens per step",
+              steps.tokens_per_step(), steps.expected_per_step());
+  if (report.tasks.size() < 2) return;
+  for (const TaskFigures& task : report.tasks) {
+    std::printf("  %-22s %.2f tokens per step, speed-up %.2f\n", task.name.c_str(),
+                task.steps.tokens_per_step(), task.speedup);
+  }
 }
 
 void PrintText(const AcceptanceReport& report) {
@@ -81,6 +73,7 @@ void PrintText(const AcceptanceReport& report) {
   std::printf("%-24s %.1f%% of the time\n", "drafting", 100.0 * report.draft_share);
   PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
   PrintShares("right head 1, 2..", report.head_top1);
+  PrintSteps(report);
   std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");
   if (report.switched_off > 0) {
     std::printf("%-24s at the end of %lld texts\n", "drafting off",
@@ -157,26 +150,75 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
   }
 }
 
+std::vector<Prompt> ReadAll(const EvalOptions& options) {
+  std::vector<Prompt> all;
+  for (const std::string& path : options.prompts) {
+    std::vector<Prompt> prompts = ReadPrompts(path, options.limit);
+    std::move(prompts.begin(), prompts.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
+// How many had no room in the model's context.
+int64_t SkipLong(const Model& model, const Tokenizer& tokenizer, std::vector<Prompt>& prompts) {
+  const auto context = static_cast<size_t>(model.config.max_position_embeddings);
+  const size_t before = prompts.size();
+  std::erase_if(prompts, [&](const Prompt& prompt) {
+    return EncodePrompt(model.config, tokenizer, prompt.text).size() >= context;
+  });
+  if (prompts.empty()) {
+    throw InvalidArgument("eval: all " + std::to_string(before) + " prompts are longer than the " +
+                          std::to_string(context - 1) +
+                          " tokens this model takes; give shorter ones");
+  }
+  return static_cast<int64_t>(before - prompts.size());
+}
+
+std::string UtcNow() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  return {text, std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &utc)};
+}
+
 void RunEval(EvalOptions& options, const CommonOptions& common) {
   if (options.prompts.empty() == options.perplexity.empty())
     throw CLI::RequiredError("one of --prompts and --perplexity");
   if (!options.perplexity.empty()) return RunPerplexity(options, common);
   CheckUsage(options, common);
   options.acceptance.kv_type = common.Kv();
-  const std::vector<Prompt> prompts = ReadPrompts(options.prompts, options.limit);
+  std::vector<Prompt> prompts = ReadAll(options);
+  std::optional<AtomicFile> page;
+  if (!options.html.empty()) {
+    RequireNotInput(options.html, options.prompts, "--html");
+    page.emplace(options.html);
+  }
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadForDecoding(dir, common);
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
+  EvalRun run{.model = dir,
+              .cpu = ReadMachine().cpu,
+              .date = UtcNow(),
+              .heads = heads == nullptr ? 0 : heads->count,
+              .threads = ThreadCount(),
+              .generation = options.acceptance.generation};
+  if (options.skip_long) run.skipped = SkipLong(model, *tokenizer, prompts);
   AcceptanceReport report;
   {
     Progress progress("eval", "prompts", static_cast<double>(prompts.size()));
     report =
-        MeasureAcceptance(model, *tokenizer, heads, options.prompts, prompts, options.acceptance,
+        MeasureAcceptance(model, *tokenizer, heads, prompts, options.acceptance,
                           [&progress](size_t done) { progress.Update(static_cast<double>(done)); });
   }
+  if (page) {
+    page->Write(EvalPage(run, report));
+    page->Commit();
+  }
   if (common.json) {
-    PrintJson(report, options, heads.get());
+    std::cout << EvalJson(run, report).dump(2, ' ', false, Json::error_handler_t::replace)
+              << std::endl;
   } else {
     PrintText(report);
   }
@@ -196,7 +238,11 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
                                          "Compares plain and speculative decoding: acceptance, "
                                          "speed, identical text; or measures perplexity");
   command->add_option("--prompts", options->prompts,
-                      "JSONL (prompt, text, turns or messages) or one prompt a line");
+                      "JSONL (prompt, text, turns or messages) or one prompt a line; may be given\n"
+                      "again: each file is a task, unless its lines name theirs (task, category)");
+  command->add_option("--html", options->html, "Write the figures also as one page with charts");
+  command->add_flag("--skip-long", options->skip_long,
+                    "Leave out prompts that the model's context has no room for");
   command->add_option(
       "--perplexity", options->perplexity,
       "Measure how well the model predicts this text file instead (documents end with\n"
@@ -205,7 +251,7 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
       ->add_option("--context", options->context,
                    "Tokens of a window of --perplexity; 0 = the model's context, at most 512")
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Use the first N prompts; 0 = all")
+  command->add_option("--limit", options->limit, "Use the first N prompts of each file; 0 = all")
       ->capture_default_str();
   command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most per prompt")
       ->capture_default_str();

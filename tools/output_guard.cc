@@ -10,11 +10,12 @@ namespace tern {
 
 namespace fs = std::filesystem;
 
-void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs) {
+void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs,
+                     std::string_view option) {
   std::error_code ignored;
   for (const std::string& input : inputs) {
     if (fs::equivalent(out, input, ignored))
-      throw InvalidArgument(out + ": is also the input; give another --out");
+      throw InvalidArgument(out + ": is also the input; give another " + std::string(option));
   }
 }
 

@@ -4,12 +4,15 @@
 #define TERN_TOOLS_OUTPUT_GUARD_H_
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tern {
 
-// Throws kInvalidArgument where `out` is one of `inputs`, by whatever path.
-void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs);
+// Throws kInvalidArgument where `out` is one of `inputs`, by whatever path; the message names
+// `option`.
+void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs,
+                     std::string_view option = "--out");
 
 // Throws kInvalidArgument where `out` is a file that is neither empty nor a packed token file.
 void RequireTokenFileOrNone(const std::string& out);

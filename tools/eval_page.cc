@@ -1,0 +1,299 @@
+#include "tools/eval_page.h"
+
+#include <algorithm>
+
+#include "engine/generation_options.h"
+#include "tools/svg_chart.h"
+
+namespace tern {
+namespace {
+
+constexpr size_t kTimelinePoints = 80;
+constexpr size_t kMostDepths = 8, kMostSampleBytes = 4000;
+
+constexpr std::string_view kStyle =
+    R"(:root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#1b2230;--soft:#566072;--line:#dde1e8;
+--c0:#1f6fb2;--c1:#d9822b;--c2:#3c9d5a;--c3:#9a5fb5;--good:#1d7f46;--bad:#b3261e}
+@media (prefers-color-scheme:dark){:root{--page:#12161d;--card:#1a202a;--ink:#e7ebf2;--soft:#a3adbd;--line:#323b49;
+--c0:#5ba8e6;--c1:#f0a458;--c2:#62c483;--c3:#c08fd8;--good:#62c483;--bad:#ff8a80}}
+*{box-sizing:border-box}
+body{margin:0;padding:1.2rem;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:68rem;margin:0 auto}
+h1{font-size:1.5rem;margin:0} h2{font-size:1.05rem;margin:0 0 .5rem}
+.soft,figcaption{color:var(--soft);font-size:.88rem;overflow-wrap:anywhere}
+figcaption{margin-top:.5rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.7rem;margin:1rem 0}
+.tiles div,figure,section{background:var(--card);border-radius:10px;padding:.8rem 1rem;margin:0}
+.tiles b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}
+.tiles span{color:var(--soft);font-size:.85rem}
+.good{color:var(--good)} .bad{color:var(--bad)}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem;margin-bottom:1rem}
+.stack{display:flex;height:1.5rem;border-radius:5px;overflow:hidden}
+.stack i{display:block;height:100%}
+table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
+th,td{text-align:right;padding:.2rem .3rem;border-bottom:1px solid var(--line)}
+th{color:var(--soft);font-weight:normal} th:first-child,td:first-child{text-align:left}
+.scroll{overflow-x:auto}
+section{margin-bottom:1rem}
+.text{white-space:pre-wrap;overflow-wrap:anywhere;margin:.5rem 0 1.2rem;line-height:1.75}
+.text .p{color:var(--soft)}
+.text b,.key{font-weight:normal;border-radius:3px;-webkit-box-decoration-break:clone;box-decoration-break:clone}
+.r2{background:rgba(60,157,90,.22)} .r3{background:rgba(217,130,43,.3)}
+.r4{background:rgba(154,95,181,.36)} .r5{background:rgba(31,111,178,.5)}
+)";
+
+std::string Percent(double share) { return Fixed(100.0 * share, 1) + "%"; }
+
+double Share(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
+
+std::string Tile(const std::string& value, const std::string& name, std::string_view style = "") {
+  return "<div><b class=\"" + std::string(style) + "\">" + EscapeHtml(value) + "</b><span>" +
+         EscapeHtml(name) + "</span></div>\n";
+}
+
+// A chart with what it shows; what to say where there is nothing to draw.
+std::string Figure(const std::string& heading, const std::string& chart, const std::string& caption,
+                   const std::string& empty) {
+  return "<figure><h2>" + EscapeHtml(heading) + "</h2>" +
+         (chart.empty() ? "<p class=\"soft\">" + EscapeHtml(empty) + "</p>"
+                        : chart + "<figcaption>" + EscapeHtml(caption) + "</figcaption>") +
+         "</figure>\n";
+}
+
+std::string Header(const EvalRun& run, const AcceptanceReport& report) {
+  const GenerationOptions& options = run.generation;
+  std::string line = "model " + run.model + " · " + std::to_string(run.heads) + " draft heads · " +
+                     std::to_string(run.threads) + (run.threads == 1 ? " thread" : " threads");
+  if (!run.cpu.empty()) line += " · " + run.cpu;
+  line += " · " + run.date;
+  std::string how = std::to_string(report.prompts) + " prompts, " + std::to_string(report.tokens) +
+                    " tokens written · drafting " + std::string(ToString(options.draft)) +
+                    ", at most " + std::to_string(options.max_rows) + " rows · temperature " +
+                    Fixed(static_cast<double>(options.sampling.temperature), 2);
+  if (run.skipped > 0)
+    how += " · " + std::to_string(run.skipped) + " prompts longer than the context left out";
+  return "<header><h1>tern eval</h1>\n<div class=\"soft\">" + EscapeHtml(line) +
+         "</div>\n<div class=\"soft\">" + EscapeHtml(how) + "</div></header>\n";
+}
+
+std::string Tiles(const AcceptanceReport& report) {
+  const StepSums& steps = report.figures.drafted();
+  return "<div class=\"tiles\">\n" +
+         Tile(Fixed(report.plain_tokens_per_second, 1), "plain, tokens/s") +
+         Tile(Fixed(report.speculative_tokens_per_second, 1), "speculative, tokens/s") +
+         Tile(Fixed(report.speedup, 2) + "×",
+              "speed-up (median of prompts " + Fixed(report.median_speedup, 2) + ")",
+              report.speedup >= 1.0 ? "good" : "bad") +
+         Tile(Fixed(report.acceptance_length, 2), "tokens per verify step") +
+         Tile(Fixed(steps.tokens_per_step(), 2),
+              "tokens per step (expected " + Fixed(steps.expected_per_step(), 2) + ")") +
+         Tile(report.identical ? "yes" : "no", "texts identical",
+              report.identical ? "good" : "bad") +
+         "</div>\n";
+}
+
+std::string DepthChart(const AcceptanceReport& report) {
+  std::vector<std::string> labels;
+  ChartBars bars{"accepted", {}};
+  for (size_t i = 0; i < std::min(report.accepted_per_depth.size(), kMostDepths); ++i) {
+    labels.push_back(std::to_string(i + 1));
+    bars.values.push_back(report.accepted_per_depth[i]);
+  }
+  const ChartAxes axes{
+      .title = "Acceptance by depth", .x = "depth", .y = "accepted", .percent = true};
+  return Figure("Acceptance by depth", BarChart(axes, labels, {bars}),
+                "Share of the steps with drafts that accepted a token at this depth.",
+                "No draft was accepted.");
+}
+
+std::string HeadChart(const AcceptanceReport& report) {
+  std::vector<std::string> labels;
+  std::vector<ChartBars> bars = {
+      {"first choice", {}}, {"first 2", {}}, {"first 4", {}}, {"first 8", {}}};
+  static_assert(AcceptanceReport::kRanks == 8);
+  for (const auto& ranks : report.head_ranks) {
+    labels.push_back("head " + std::to_string(labels.size() + 1));
+    double sum = 0.0;
+    for (size_t r = 0, group = 0; r < ranks.size(); ++r) {
+      sum += ranks[r];
+      if (r + 1 == size_t{1} << group) bars[group++].values.push_back(sum);
+    }
+  }
+  const ChartAxes axes{.title = "Right guesses by head", .x = "", .y = "right", .percent = true};
+  return Figure(
+      "Right guesses by head", BarChart(axes, labels, bars),
+      "Share of all tokens written that are among a head's most probable ones, drafted or not.",
+      "No draft heads were used.");
+}
+
+std::string CostChart(const AcceptanceReport& report) {
+  ChartLine planned{"c(rows), what the planner goes by", {}};
+  ChartLine seen{"median pass", {}, true};
+  const std::vector<RowTimes> rows = report.figures.Rows();
+  size_t last = 4;
+  for (const RowTimes& times : rows) {
+    last = std::max(last, static_cast<size_t>(times.rows));
+    if (report.one_row_seconds > 0.0)
+      seen.points.push_back(
+          {static_cast<double>(times.rows), times.median_seconds / report.one_row_seconds});
+  }
+  for (size_t i = 0; i < std::min(report.step_cost.size(), last); ++i)
+    planned.points.push_back({static_cast<double>(i + 1), report.step_cost[i]});
+  const ChartAxes axes{
+      .title = "Step cost by rows", .x = "rows of a pass", .y = "passes of one row"};
+  return Figure("Step cost by rows",
+                rows.empty() ? std::string() : LineChart(axes, {planned, seen}),
+                "A pass of one row took " + Fixed(1e3 * report.one_row_seconds, 3) + " ms.",
+                "No steps were made.");
+}
+
+std::string TimeChart(const AcceptanceReport& report) {
+  ChartLine seen{"observed", {}}, expected{"expected by the drafts' scores", {}};
+  expected.faint = true;
+  for (const TimelinePoint& point : report.figures.Timeline(kTimelinePoints)) {
+    seen.points.push_back({point.seconds, point.tokens_per_step});
+    expected.points.push_back({point.seconds, point.expected_per_step});
+  }
+  const ChartAxes axes{
+      .title = "Tokens per step over time", .x = "seconds of decoding", .y = "tokens per step"};
+  return Figure("Tokens per step over time", LineChart(axes, {seen, expected}),
+                "All texts in the order they were written; means of stretches of as many steps.",
+                "No steps were made.");
+}
+
+std::string CalibrationChart(const AcceptanceReport& report) {
+  ChartLine seen{"accepted", {}, true}, truth{"if scores were exact", {{0, 0}, {1, 1}}};
+  truth.faint = true;
+  std::string table =
+      "<div class=\"scroll\"><table><tr><th>score</th><th>nodes</th><th>expected</th>"
+      "<th>accepted</th></tr>";
+  const auto& scores = report.figures.scores();
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const auto nodes = static_cast<double>(scores[i].nodes);
+    if (scores[i].nodes == 0) continue;
+    const double expected = scores[i].expected / nodes;
+    const double accepted = static_cast<double>(scores[i].accepted) / nodes;
+    // A handful of nodes says little.
+    if (scores[i].nodes >= 10) seen.points.push_back({expected, accepted});
+    table += "<tr><td>" + Fixed(0.1 * static_cast<double>(i), 1) + " to " +
+             Fixed(0.1 * static_cast<double>(i + 1), 1) + "</td><td>" +
+             std::to_string(scores[i].nodes) + "</td><td>" + Percent(expected) + "</td><td>" +
+             Percent(accepted) + "</td></tr>";
+  }
+  const ChartAxes axes{.title = "Calibration", .x = "score", .y = "accepted", .percent = true};
+  const bool drafted = report.figures.drafted().drafted > 0;
+  return Figure("Are the scores true?",
+                drafted ? LineChart(axes, {seen, truth}) + table + "</table></div>" : std::string(),
+                "Verified nodes by the chance the planner gave them; dots for 10 nodes and more.",
+                "Nothing was drafted.");
+}
+
+RowBar SpeedBar(const std::string& label, double plain, double drafted, const StepSums& steps) {
+  return {
+      label,
+      Fixed(steps.tokens_per_step(), 2) + " per step · " + Fixed(Share(drafted, plain), 2) + "×",
+      steps.tokens_per_step(), steps.expected_per_step()};
+}
+
+std::string TaskChart(const AcceptanceReport& report) {
+  std::vector<RowBar> bars;
+  for (const TaskFigures& task : report.tasks) {
+    bars.push_back(SpeedBar(task.name, task.plain_tokens_per_second,
+                            task.speculative_tokens_per_second, task.steps));
+  }
+  return Figure("By task", RowChart("Tokens per step by task", bars),
+                "Tokens per step, and the speed-up. The stroke is what the scores promised.",
+                "No steps were made.");
+}
+
+std::string ContextChart(const AcceptanceReport& report) {
+  std::vector<RowBar> bars;
+  for (size_t i = 0; i < kContextBuckets.size(); ++i) {
+    const StepSums& steps = report.figures.drafted_at(i);
+    if (steps.steps == 0) continue;
+    const ContextBucket& bucket = kContextBuckets[i];
+    const std::string range = bucket.last < 0 ? std::to_string(bucket.first) + " and more tokens"
+                                              : std::to_string(bucket.first) + " to " +
+                                                    std::to_string(bucket.last) + " tokens";
+    bars.push_back(SpeedBar(range, report.figures.plain_at(i).tokens_per_second(),
+                            steps.tokens_per_second(), steps));
+  }
+  return Figure("By context length", RowChart("Tokens per step by context length", bars),
+                "Tokens in the cache before the step.", "No steps were made.");
+}
+
+std::string PhaseChart(const AcceptanceReport& report) {
+  const StepSums& steps = report.figures.drafted();
+  if (steps.seconds <= 0.0)
+    return Figure("Where a step's time goes", "", "", "No steps were made.");
+  const double rest = steps.seconds - steps.draft_seconds - steps.pass_seconds;
+  const struct {
+    const char* name;
+    double seconds;
+  } phases[] = {
+      {"drafting", steps.draft_seconds}, {"the model", steps.pass_seconds}, {"the rest", rest}};
+  std::string bar = "<div class=\"stack\">", legend = "<p class=\"legend\">";
+  for (size_t i = 0; i < std::size(phases); ++i) {
+    const double share = phases[i].seconds / steps.seconds;
+    const std::string colour = "c" + std::to_string(i);
+    bar += "<i class=\"" + colour + "\" style=\"width:" + Fixed(100.0 * share, 2) + "%\"></i>";
+    legend += "<span><i class=\"" + colour + "\"></i>" + phases[i].name + " " + Percent(share) +
+              "</span> ";
+  }
+  const double plain =
+      Share(report.figures.plain().seconds, static_cast<double>(report.figures.plain().steps));
+  return Figure("Where a step's time goes", legend + "</p>" + bar + "</div>",
+                "A step with its drafts took " +
+                    Fixed(1e3 * steps.seconds / static_cast<double>(steps.steps), 3) +
+                    " ms on average, a plain one " + Fixed(1e3 * plain, 3) + " ms.",
+                "");
+}
+
+std::string Sample(const TextSample& sample) {
+  std::string html = "<h2>" + EscapeHtml(sample.task) +
+                     "</h2>\n<div class=\"text\"><span class=\"p\">" +
+                     EscapeHtml(std::string_view(sample.prompt).substr(0, kMostSampleBytes)) +
+                     "</span>" + EscapeHtml(sample.begin);
+  size_t shown = 0;
+  for (const TextSample::Run& run : sample.runs) {
+    if ((shown += run.text.size()) > kMostSampleBytes) break;
+    if (run.text.empty()) continue;
+    if (run.emitted < 2) {
+      html += EscapeHtml(run.text);
+      continue;
+    }
+    html += "<b class=\"r" + std::to_string(std::min(run.emitted, 5)) + "\" title=\"" +
+            std::to_string(run.emitted) + " tokens of a step of " + std::to_string(run.rows) +
+            " rows\">" + EscapeHtml(run.text) + "</b>";
+  }
+  return html + "</div>\n";
+}
+
+std::string Samples(const AcceptanceReport& report) {
+  std::string html =
+      "<section><h2>What the steps wrote</h2>\n<p class=\"soft\">The first text of each task. A "
+      "coloured run is one step that wrote several tokens: <span class=\"key r2\">&#160;two&#160;"
+      "</span> <span class=\"key r3\">&#160;three&#160;</span> <span class=\"key r4\">&#160;four"
+      "&#160;</span> <span class=\"key r5\">&#160;five or more&#160;</span>. The prompt is "
+      "grey.</p>\n";
+  for (const TextSample& sample : report.samples) html += Sample(sample);
+  return html + "</section>\n";
+}
+
+}  // namespace
+
+std::string EvalPage(const EvalRun& run, const AcceptanceReport& report) {
+  std::string html =
+      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>"
+      "<title>tern eval</title><style>";
+  html.append(kStyle).append(ChartStyle());
+  html += "</style></head><body><main>\n" + Header(run, report) + Tiles(report);
+  if (!report.identical) html += "<p class=\"bad\">" + EscapeHtml(report.difference) + "</p>\n";
+  html += "<div class=\"charts\">\n" + TaskChart(report) + ContextChart(report) +
+          DepthChart(report) + HeadChart(report) + CostChart(report) + TimeChart(report) +
+          CalibrationChart(report) + PhaseChart(report) + "</div>\n" + Samples(report);
+  return html + "</main></body></html>\n";
+}
+
+}  // namespace tern
