@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "engine/atomic_file.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/random_heads.h"
 #include "tests/support/run_program.h"
@@ -112,7 +113,96 @@ TEST_F(EvalTest, HeadsOfAnotherModelAreAWarning) {
   EXPECT_NE(result.err.find("0123456789abcdef"), std::string::npos) << result.err;
 }
 
+// Every tag that begins ends, in the right order.
+void ExpectBalanced(const std::string& html) {
+  std::vector<std::string> open;
+  for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
+    const size_t end = html.find('>', at);
+    ASSERT_NE(end, std::string::npos);
+    const std::string tag = html.substr(at + 1, end - at - 1);
+    ASSERT_FALSE(tag.empty());
+    if (tag.front() == '!' || tag.back() == '/') continue;
+    const bool closes = tag.front() == '/';
+    const std::string name = tag.substr(closes ? 1 : 0, tag.find(' ') - (closes ? 1 : 0));
+    if (!closes) {
+      open.push_back(name);
+      continue;
+    }
+    ASSERT_FALSE(open.empty()) << tag;
+    ASSERT_EQ(open.back(), name) << "at byte " << at;
+    open.pop_back();
+  }
+  EXPECT_TRUE(open.empty());
+}
+
+TEST_F(EvalTest, FilesAreTasksOfOnePage) {
+  SaveMedusaHeads(dir_ / "heads", RandomHeads(2, 64, 0.05f, 1), kVocab);
+  const std::string page = dir_ / "page.html";
+  const std::string other = dir_.Write(
+      "other.jsonl",
+      "{\"prompt\": \"<script>alert(1)</script> & \\\"so\\\" \\u0001\", \"task\": \"a<b\"}\n");
+  const json result = Eval({"--prompts", other, "--heads", dir_ / "heads", "--max-tokens", "150",
+                            "--ignore-eos", "--draft", "tree", "--max-rows", "8", "--html", page});
+  ASSERT_EQ(result["tasks"].size(), 2u);
+  EXPECT_EQ(result["tasks"][0]["name"], "p");
+  EXPECT_EQ(result["tasks"][0]["prompts"], 2);
+  EXPECT_EQ(result["tasks"][1]["name"], "a<b");
+  EXPECT_EQ(result["tasks"][1]["tokens"], 150);
+  ASSERT_EQ(result["contexts"].size(), 2u);
+  EXPECT_EQ(result["contexts"][1]["from"], 128);
+  // Every group is a part of the same steps.
+  for (const char* groups : {"tasks", "contexts"}) {
+    int64_t steps = 0, accepted = 0;
+    for (const json& group : result[groups]) {
+      steps += group["steps"].get<int64_t>();
+      accepted += group["accepted"].get<int64_t>();
+    }
+    EXPECT_EQ(steps, result["steps"]);
+    EXPECT_EQ(steps + accepted, 447);  // the first token of each text is the prompt's
+  }
+  double promised = 0.0, drafted = 0.0;
+  for (const json& bucket : result["calibration"]) {
+    const double nodes = bucket["drafted"];
+    drafted += nodes;
+    promised += nodes * bucket["expected"].get<double>();
+    if (nodes == 0) continue;
+    EXPECT_GE(bucket["expected"].get<double>(), bucket["from"].get<double>() - 1e-6);
+    EXPECT_LE(bucket["expected"].get<double>(), bucket["to"].get<double>() + 1e-6);
+  }
+  EXPECT_GT(drafted, 0.0);
+  EXPECT_NEAR(1.0 + promised / result["steps"].get<double>(), result["expected_tokens_per_step"],
+              1e-4);
+  EXPECT_EQ(result["step_cost"].size(), 8u);
+  EXPECT_EQ(result["head_ranks"][0][0], result["head_top1"][0]);
+  for (const auto& [phase, seconds] : result["phases"].items()) EXPECT_GE(seconds, 0.0) << phase;
+
+  const std::string html = ReadFile(page);
+  ExpectBalanced(html);
+  EXPECT_EQ(html.find("http"), std::string::npos);
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_NE(html.find("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;so&quot; \xEF\xBF\xBD"),
+            std::string::npos);
+  EXPECT_NE(html.find("a&lt;b"), std::string::npos);
+  EXPECT_NE(html.find("<polyline"), std::string::npos);
+}
+
+TEST_F(EvalTest, PromptsThatDoNotFitCanBeLeftOut) {
+  const std::string words = std::string(600, '\x01') + "\nfine\n";
+  const std::string prompts = dir_.Write("long.txt", words);
+  EXPECT_EQ(Tern({"eval", "--prompts", prompts, "--max-tokens", "5"}).status, 1);
+  const ProgramResult result =
+      Tern({"eval", "--prompts", prompts, "--max-tokens", "5", "--skip-long", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(json::parse(result.out)["skipped"], 1);
+  EXPECT_EQ(json::parse(result.out)["prompts"], 1);
+}
+
 TEST_F(EvalTest, BadInputIsOneError) {
+  // Found before the model is looked at.
+  const std::string nowhere = dir_ / "nowhere/page.html";
+  ExpectFailure(Tern({"eval", "--prompts", prompts_, "--html", nowhere}), {nowhere});
+  ExpectFailure(Tern({"eval", "--prompts", prompts_, "--html", model_}), {model_, "folder"});
+  ExpectFailure(Tern({"eval", "--prompts", prompts_, "--html", prompts_}), {"--html"});
   const std::string broken = dir_.Write("broken.jsonl", "{\"prompt\": \"fine\"}\n{\"prompt\": \n");
   ExpectFailure(Tern({"eval", "--prompts", broken}), {broken + ":2: "});
   ExpectFailure(Tern({"eval", "--prompts", dir_ / "missing.jsonl"}), {"missing.jsonl"});

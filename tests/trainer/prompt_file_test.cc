@@ -38,6 +38,20 @@ TEST(PromptFile, EveryFieldThatMayHoldThePrompt) {
   EXPECT_EQ(prompts[2].text, "three");
   EXPECT_EQ(prompts[2].id, "4");
   EXPECT_EQ(prompts[3].text, "four");
+  EXPECT_EQ(prompts[3].task, "p");
+}
+
+TEST(PromptFile, ALineMayNameItsTask) {
+  TempDir dir;
+  const std::string path = dir.Write("some.set.jsonl",
+                                     "{\"text\": \"a\", \"category\": \"qa\"}\n"
+                                     "{\"text\": \"b\", \"category\": \"qa\", \"task\": "
+                                     "\"code\"}\n{\"text\": \"c\", \"task\": 3}\n");
+  const std::vector<Prompt> prompts = ReadPrompts(path);
+  EXPECT_EQ(prompts[0].task, "qa");
+  EXPECT_EQ(prompts[1].task, "code");
+  EXPECT_EQ(prompts[2].task, "some.set");
+  EXPECT_EQ(prompts[2].file, path);
 }
 
 TEST(PromptFile, PlainTextIsOnePromptALine) {
