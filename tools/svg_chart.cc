@@ -234,7 +234,7 @@ svg polyline.c0{stroke:var(--c0);fill:none} svg polyline.c1{stroke:var(--c1);fil
 svg polyline.c2{stroke:var(--c2);fill:none} svg polyline.c3{stroke:var(--c3);fill:none}
 .legend{margin:0 0 .4rem;font-size:.85rem;color:var(--soft)}
 .legend span{margin-right:.9rem;white-space:nowrap}
-.legend i,.key{display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.35em}
+.legend i{display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.35em}
 i.c0{background:var(--c0)} i.c1{background:var(--c1)} i.c2{background:var(--c2)} i.c3{background:var(--c3)}
 )";
 }
