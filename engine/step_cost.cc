@@ -18,7 +18,7 @@ void StepCost::Report(int32_t rows, double seconds) {
 
 double StepCost::Share(int32_t rows) const {
   const Measured& measured = seconds_[static_cast<size_t>(rows)];
-  const double one = seconds_[1].median;
+  const double one = one_row_seconds();
   if (measured.latest.count() < kFirst || one <= 0.0) return -1.0;
   const double share = (measured.median / one - 1.0) / (rows - 1);
   return std::clamp(share, kLeastShare, kMostShare) * (passes_ - measured.at >= kStale ? 0.5 : 1.0);

@@ -122,6 +122,7 @@ Json EvalJson(const EvalRun& run, const AcceptanceReport& report) {
           {"acceptance_length", report.acceptance_length},
           {"accepted_per_depth", report.accepted_per_depth},
           {"head_top1", report.head_top1},
+          {"acceptance", report.acceptance},
           {"plain_tokens_per_second", report.plain_tokens_per_second},
           {"speculative_tokens_per_second", report.speculative_tokens_per_second},
           {"speedup", report.speedup},

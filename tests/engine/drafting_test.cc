@@ -185,6 +185,18 @@ TEST(StepCost, MeasuresEachNumberOfRowsByMedians) {
   EXPECT_EQ(cost.one_row_seconds(), 2.0);
 }
 
+// Several sequences never have a pass of one row: what is measured is compared with each other.
+TEST(StepCost, NeedsNoPassOfOneRow) {
+  StepCost cost(0.3);
+  cost.SetRoots(4);
+  Measure(cost, 4, 5.0);
+  Measure(cost, 6, 9.0);
+  EXPECT_NEAR(cost.OfPass(6) / cost.OfPass(4), 9.0 / 5.0, 1e-12);
+  // Two rows more for one of four sequences: 0.8 of a pass that gives four tokens.
+  EXPECT_NEAR(cost.Relative(3), 1.0 + 0.8 * 4, 1e-12);
+  EXPECT_NEAR(cost.token_seconds(), 5.0 / 4, 1e-12);
+}
+
 TEST(StepCost, BelievesNothingOutsideItsBoundsAndForgetsWhatIsStale) {
   StepCost cost(0.3);
   Measure(cost, 1, 2.0);
