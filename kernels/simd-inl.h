@@ -36,6 +36,21 @@ HWY_INLINE void StorePart(FloatVec v, FloatTag d, float* p, size_t count) {
   std::memcpy(p, lanes, count * sizeof(float));
 }
 
+// The largest of n >= 1 elements.
+HWY_INLINE float MaxOf(const float* x, size_t n) {
+  const FloatTag d;
+  const size_t lanes = hn::Lanes(d);
+  float largest = x[0];
+  size_t i = 0;
+  if (n >= lanes) {
+    FloatVec maxima = hn::LoadU(d, x);
+    for (i = lanes; i + lanes <= n; i += lanes) maxima = hn::Max(maxima, hn::LoadU(d, x + i));
+    largest = hn::GetLane(hn::MaxOfLanes(d, maxima));
+  }
+  for (; i < n; ++i) largest = HWY_MAX(largest, x[i]);
+  return largest;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tern
 HWY_AFTER_NAMESPACE();

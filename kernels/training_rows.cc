@@ -118,20 +118,6 @@ void RmsNormGradImpl(const float* x, const float* gain, float eps, const float* 
   }
 }
 
-float MaxOf(const float* x, size_t n) {
-  const FloatTag d;
-  const size_t lanes = hn::Lanes(d);
-  float best = x[0];
-  size_t i = 0;
-  if (n >= lanes) {
-    FloatVec top = hn::LoadU(d, x);
-    for (i = lanes; i + lanes <= n; i += lanes) top = hn::Max(top, hn::LoadU(d, x + i));
-    best = hn::GetLane(hn::MaxOfLanes(d, top));
-  }
-  for (; i < n; ++i) best = std::max(best, x[i]);
-  return best;
-}
-
 // Adds exp(x * scale - shift) of whole vectors and of a tail.
 float SumExp(const float* x, float scale, float shift, size_t n) {
   const FloatTag d;
