@@ -290,10 +290,14 @@ void Scheduler::Take(const ForwardResult& result) {
                         : text.TakeStep(result, cache_, running.request.on_hidden);
     };
     if (!Guarded(take)) running.id = 0;
-    if (prefixes_ && running.in_prompt && text.PromptLeft() == 0)
-      prefixes_->Insert(text.sequence(),
-                        text.tokens().first(static_cast<size_t>(text.committed())));
+    if (running.in_prompt && text.PromptLeft() == 0) Remember(text);
   }
+}
+
+// Later prompts that begin alike find what the text has in the cache.
+void Scheduler::Remember(const Generation& text) {
+  if (prefixes_ == nullptr) return;
+  prefixes_->Insert(text.sequence(), text.tokens().first(static_cast<size_t>(text.committed())));
 }
 
 void Scheduler::ReportCosts(double pass_seconds, double step_seconds) {
@@ -338,8 +342,7 @@ void Scheduler::EndFinished() {
     text.timings().threads = threads_.chosen();
     const int32_t sequence = text.sequence();
     cache_.DropPending(sequence);
-    if (prefixes_)
-      prefixes_->Insert(sequence, text.tokens().first(static_cast<size_t>(text.committed())));
+    Remember(text);
     cache_.RemoveSequence(sequence);
     free_places_.push_back(running.place);
     Running ended = std::move(running);

@@ -119,6 +119,7 @@ class Scheduler {
   void AddPrompts();
   int32_t PromptRows(bool beside_steps) const;
   void Take(const ForwardResult& result);
+  void Remember(const Generation& text);
   void ReportCosts(double pass_seconds, double step_seconds);
   template <class Fn>
   bool Guarded(const Fn& fn);
