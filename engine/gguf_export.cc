@@ -106,7 +106,9 @@ class Exporter {
         throw Unsupported(name + ": I2_S holds one scale, this matrix has several; write TQ2_0");
       }
       if (view.rows * view.cols % kI2sBlock != 0) {
-        throw Unsupported(name + ": I2_S holds multiples of 128 weights; write TQ2_0");
+        throw Unsupported(name + ": I2_S holds multiples of 128 weights, got " +
+                          std::to_string(view.rows) + " x " + std::to_string(view.cols) +
+                          "; write a Hugging Face directory");
       }
       return;
     }
@@ -114,8 +116,9 @@ class Exporter {
         view.has_one_scale() || view.group_cols == view.cols || view.group_cols % kTqBlock == 0;
     if (view.cols % kTqBlock != 0 || !fits) {
       throw Unsupported(name + ": TQ2_0 holds rows of whole blocks of 256 weights with a scale, " +
-                        "got " + std::to_string(view.cols) + "; write I2_S or a Hugging Face " +
-                        "directory");
+                        "got " + std::to_string(view.cols) +
+                        (view.has_one_scale() ? "; write I2_S or a Hugging Face directory"
+                                              : "; use the model as it is"));
     }
   }
 
