@@ -99,10 +99,13 @@ void AddCommonOptions(CLI::App& command, CommonOptions& common) {
     return command.get_option_no_throw(name) == nullptr;
   };
   if (missing("--model")) {
-    command.add_option(
-        "--model", common.model,
-        "Model directory, or org/name of one that `tern pull` downloaded (default: the "
-        "model that ships with tern)");
+    command
+        .add_option("--model", common.model,
+                    "Model directory, or org/name of one that `tern pull` downloaded (default: the "
+                    "model that ships with tern)")
+        ->check([](const std::string& given) {  // an unset variable of a script, most likely
+          return given.empty() ? "expected a path or org/name, got nothing" : "";
+        });
   }
   if (missing("--heads")) {
     command.add_option(
