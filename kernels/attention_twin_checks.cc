@@ -84,8 +84,20 @@ AttentionInput::AttentionInput(KvType type, size_t heads_in, size_t kv_heads, si
         Set(block, head, slot, random.Floats(2 * head_dim).span());
     }
   }
-  const std::vector<int32_t> prefixes = {0, 0, 5, 15, 62, 63, 64, 128, 190};
-  tails = {{0}, {0, 1, 3}, {9}, {15, 17}, {62}, {63}, {64, 66}, {128}, {190, 200, 230, 255}};
+  const std::vector<int32_t> prefixes = {0, 0, 5, 15, 62, 63, 64, 128, 190, 509, 511, 512, 1030};
+  tails = {{0},
+           {0, 1, 3},
+           {9},
+           {15, 17},
+           {62},
+           {63},
+           {64, 66},
+           {128},
+           {190, 200, 230, 255},
+           {509, 511, 530, 531, 600},
+           {511},
+           {512},
+           {1031, 1090}};
   for (size_t i = 0; i < prefixes.size(); ++i) {
     rows.push_back(
         {table.data(), tails[i].data(), prefixes[i], static_cast<int32_t>(tails[i].size())});
@@ -102,8 +114,8 @@ void AttentionInput::Set(size_t block, size_t kv_head, size_t slot, std::span<co
 AlignedBuffer<float> AttentionInput::Run(std::span<const AttentionRow> which,
                                          MatView<const float> queries) {
   AlignedBuffer<float> out(which.size() * Width());
-  AlignedBuffer<float> scratch(
-      AttentionScratchFloats(static_cast<size_t>(ThreadCount()), kv.head_dim, 256));
+  AlignedBuffer<float> scratch(AttentionScratchFloats(static_cast<size_t>(ThreadCount()),
+                                                      kv.head_dim, table.size() * kKvBlock));
   Attention(queries, kv, which, heads, scratch.span(), out.View(which.size(), Width()));
   return out;
 }
@@ -115,13 +127,22 @@ std::string CheckAttention(KvType type, size_t head_dim, size_t kv_heads, size_t
   reference::Attention(input.Q(), input.kv, input.rows, input.heads,
                        expected.View(input.rows.size(), input.Width()));
   // |q|, |k|, |v| <= 1. A score's error is at most (head_dim / 4 + 9) 2^-24 of sum |q k| / sqrt(hd)
-  // <= sqrt(hd); a weight has the errors of its score and of the largest, 2^-21 of exp, and those
-  // of the sum, at most length / 4 + 4 roundings; adding up to 194 weighted values, 194 more. Both
-  // count a rounding for the scale of an int8 vector.
+  // <= sqrt(hd); a weight has the errors of its score and of the largest, 2^-21 of exp, as much
+  // again where segments are brought to one maximum, and those of the sum, at most length / 4 + 4
+  // roundings; adding up `length` weighted values, as many more. Both count a rounding for the
+  // scale of an int8 vector.
   const double dims = static_cast<double>(head_dim);
   const double score = (dims / 4 + 9) * 0x1p-24 * std::sqrt(dims);
-  const double bound = 2 * (2 * score + 0x1p-21) + (194 + 194 / 4 + 9) * 0x1p-24;
-  return Difference(expected.View(1, got.size()), got.View(1, got.size()), {.absolute = bound});
+  const size_t width = input.Width();
+  for (size_t i = 0; i < input.rows.size(); ++i) {
+    const double length = input.rows[i].length();
+    const double bound = 2 * (2 * score + 2 * 0x1p-21) + (1.25 * length + 9) * 0x1p-24;
+    const std::string found =
+        Difference(expected.View(input.rows.size(), width).Rows(i, 1),
+                   got.View(input.rows.size(), width).Rows(i, 1), {.absolute = bound});
+    if (!found.empty()) return "row " + std::to_string(i) + ": " + found;
+  }
+  return "";
 }
 
 }  // namespace tern

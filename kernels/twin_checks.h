@@ -57,7 +57,7 @@ struct WeightOnlyInput {
 };
 
 // What goes into CheckAttention: a random cache, and rows of several lengths: short and long
-// prefixes, block ends, tree tails.
+// prefixes, ends of blocks and of what attention reduces at a time, tree tails.
 struct AttentionInput {
   static constexpr size_t kBlocks = 6;
   AttentionInput(KvType type, size_t heads, size_t kv_heads, size_t head_dim, uint32_t seed);
@@ -71,7 +71,8 @@ struct AttentionInput {
   RandomData random;
   AlignedBuffer<std::byte> k, v;
   KvLayerView kv;
-  std::vector<int32_t> table = {3, 0, 5, 1};
+  std::vector<int32_t> table = {3, 0, 5, 1, 2, 4, 1, 3, 5,
+                                0, 4, 2, 0, 3, 1, 5, 2, 4};  // 1152 slots
   std::vector<std::vector<int32_t>> tails;
   std::vector<AttentionRow> rows;
   AlignedBuffer<float> q;

@@ -90,14 +90,18 @@ TEST_P(Attention, SameBitsForAnyBatchAndThreads) {
     AlignedBuffer<float> q = c.random.Floats(4 * c.rows.size() * c.Width());
     for (int copy = 0; copy < 4; ++copy) many.insert(many.end(), c.rows.begin(), c.rows.end());
     const MatView<const float> queries = q.View(many.size(), c.Width());
-    AlignedBuffer<float> alone(many.size() * c.Width());
-    {
-      const WithThreads threads(1);
+    const auto one_by_one = [&](int count) {
+      const WithThreads threads(count);
+      AlignedBuffer<float> alone(many.size() * c.Width());
       for (size_t r = 0; r < many.size(); ++r) {
         const AlignedBuffer<float> out = c.Run(std::span(many).subspan(r, 1), queries.Rows(r, 1));
         std::copy(out.data(), out.data() + c.Width(), alone.data() + r * c.Width());
       }
-    }
+      return alone;
+    };
+    const AlignedBuffer<float> alone = one_by_one(1);
+    // Few rows of a long context fall to threads by segments.
+    EXPECT_TRUE(SameBits(alone.View(1, alone.size()), one_by_one(3).View(1, alone.size())));
     for (const int count : {1, 2, 3}) {
       const WithThreads threads(count);
       const AlignedBuffer<float> together = c.Run(many, queries);
@@ -111,18 +115,21 @@ TEST_P(Attention, SameBitsForAnyBatchAndThreads) {
 TEST_P(Attention, SameBitsWhereverPrefixAndTailMeet) {
   OnEveryTarget([this] {
     AttentionInput c(GetParam(), 4, 2, 40, 31);
-    constexpr int32_t kLength = 100;
-    std::vector<int32_t> slots(kLength);
-    for (int32_t i = 0; i < kLength; ++i) slots[static_cast<size_t>(i)] = i;
+    std::vector<int32_t> slots(1100);
+    for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
     const MatView<const float> query = c.Q().Rows(0, 1);
-    const AttentionRow whole = {c.table.data(), &slots[kLength - 1], kLength - 1, 1};
-    const AlignedBuffer<float> expected = c.Run({&whole, 1}, query);
-    for (const int32_t prefix : {0, 1, 31, 64, 98}) {
-      const AttentionRow split = {c.table.data(), &slots[static_cast<size_t>(prefix)], prefix,
-                                  kLength - prefix};
-      const AlignedBuffer<float> got = c.Run({&split, 1}, query);
-      EXPECT_TRUE(SameBits(expected.View(1, c.Width()), got.View(1, c.Width())))
-          << "prefix " << prefix;
+    for (const int32_t length : {100, 1100}) {
+      const AttentionRow whole = {c.table.data(), &slots[static_cast<size_t>(length) - 1],
+                                  length - 1, 1};
+      const AlignedBuffer<float> expected = c.Run({&whole, 1}, query);
+      for (const int32_t prefix : {0, 1, 31, 64, 98, 511, 512, 700, 1024}) {
+        if (prefix >= length) break;
+        const AttentionRow split = {c.table.data(), &slots[static_cast<size_t>(prefix)], prefix,
+                                    length - prefix};
+        const AlignedBuffer<float> got = c.Run({&split, 1}, query);
+        EXPECT_TRUE(SameBits(expected.View(1, c.Width()), got.View(1, c.Width())))
+            << "prefix " << prefix << " of " << length;
+      }
     }
   });
 }
