@@ -1,8 +1,9 @@
 // The integer inner loops of the int8 product, one per instruction set.
 //
 // DotInt8Strips computes, for kRows activation rows and kStrips strips, sum_k (weight +
-// kInt8Offset) * code; the caller subtracts kInt8Offset times the row's sum of codes. Unsigned
-// weights are what the VNNI instruction takes, signed ones that of arm64.
+// kInt8Offset) * code. `first`: they begin a group, of which other strips follow. The caller
+// subtracts kInt8Offset times the row's sum of codes. Unsigned weights are what the VNNI
+// instruction takes, signed ones those of arm64, AVX2 and SSE4.
 #if defined(TERN_KERNELS_INT8_MATMUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TERN_KERNELS_INT8_MATMUL_INL_H_
 #undef TERN_KERNELS_INT8_MATMUL_INL_H_
@@ -21,7 +22,11 @@ TERN_BEFORE_INT_DOT();
 namespace tern {
 namespace HWY_NAMESPACE {
 
-inline constexpr int32_t kInt8Offset = TERN_NEON_DOT ? 0 : 128;
+// Products of magnitudes and codes that took the weights' signs.
+#undef TERN_INT8_BY_SIGN
+#define TERN_INT8_BY_SIGN (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4)
+
+inline constexpr int32_t kInt8Offset = TERN_NEON_DOT || TERN_INT8_BY_SIGN ? 0 : 128;
 
 #if TERN_INT_DOT_VECTORS
 
@@ -36,7 +41,7 @@ inline constexpr size_t kInt8MaxTileRows = 4;
 constexpr size_t Int8TileStrips(size_t /*rows*/) { return 4; }
 // One block of 4 columns.
 template <size_t kRows, size_t kStrips>
-HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block,
+HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block, bool /*first*/,
                              const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
   DotVec weights[kStrips];
 #pragma GCC unroll 8
@@ -67,6 +72,71 @@ constexpr size_t Int8TileStrips(size_t rows) {
   return line < fits ? line : fits;
 }
 
+// A tile reads a part of each line. The first one of a group asks for whole lines, which the others
+// find in the second cache: memory is read in order, once.
+HWY_INLINE void PrefetchLine(const uint8_t* strip, size_t block) {
+  constexpr size_t kLine = 4 * kInt8RowGroup;
+#pragma GCC unroll 8
+  for (size_t at = 0; at < kLine; at += 64) hwy::Prefetch(strip + (block + kAhead) * kLine + at);
+}
+
+#if TERN_INT8_BY_SIGN
+
+// Signed weights and their magnitudes.
+struct SignedWeights {
+  DotVec weights, magnitudes;
+};
+
+HWY_INLINE SignedWeights LoadSigned(const uint8_t* strip, size_t block) {
+  const hn::Repartition<int8_t, DotInt> d8;
+  const DotVec flips = hn::Set(DotInt(), static_cast<int32_t>(0x80808080u));
+  const DotVec weights = hn::Xor(LoadLine<kInt8RowGroup>(strip, block), flips);
+  return {weights, hn::BitCast(DotInt(), hn::Abs(hn::BitCast(d8, weights)))};
+}
+
+// acc + the 4-way products. Codes and weights are at most 127 in magnitude, so that two products
+// fit 16 bits: 2 * 127 * 127 = 32258.
+HWY_INLINE DotVec DotStep(DotVec acc, const SignedWeights& w, DotVec codes) {
+#if HWY_TARGET == HWY_AVX2
+  const DotVec pairs = {
+      _mm256_maddubs_epi16(w.magnitudes.raw, _mm256_sign_epi8(codes.raw, w.weights.raw))};
+#else
+  const DotVec pairs = {
+      _mm_maddubs_epi16(w.magnitudes.raw, _mm_sign_epi8(codes.raw, w.weights.raw))};
+#endif
+  return hn::Add(acc, PairDot(pairs, hn::Set(DotInt(), 0x00010001)));
+}
+
+// One block of 4 columns.
+template <size_t kRows, size_t kStrips>
+HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block, bool first,
+                             const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
+  if (first) PrefetchLine(strips[0], block);
+  if constexpr (kRows <= 2) {  // codes stay in registers, strips pass
+    DotVec four[kRows];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r) four[r] = BroadcastCodes(codes + r * stride + block * 4);
+#pragma GCC unroll 8
+    for (size_t s = 0; s < kStrips; ++s) {
+      const SignedWeights weights = LoadSigned(strips[s], block);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kRows; ++r) dots[r][s] = DotStep(dots[r][s], weights, four[r]);
+    }
+    return;
+  }
+  SignedWeights weights[kStrips];
+#pragma GCC unroll 8
+  for (size_t s = 0; s < kStrips; ++s) weights[s] = LoadSigned(strips[s], block);
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kRows; ++r) {
+    const DotVec four = BroadcastCodes(codes + r * stride + block * 4);
+#pragma GCC unroll 8
+    for (size_t s = 0; s < kStrips; ++s) dots[r][s] = DotStep(dots[r][s], weights[s], four);
+  }
+}
+
+#else
+
 // acc + the 4-way products of unsigned bytes and signed bytes, both as even and odd columns in
 // int16: products of bytes do not fit 16 bits in pairs.
 HWY_INLINE DotVec DotStep(DotVec acc, DotVec even, DotVec odd, DotVec even_codes,
@@ -76,12 +146,11 @@ HWY_INLINE DotVec DotStep(DotVec acc, DotVec even, DotVec odd, DotVec even_codes
 
 // One block of 4 columns.
 template <size_t kRows, size_t kStrips>
-HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block,
+HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t block, bool first,
                              const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
   const DotInt d;
   const hn::RepartitionToNarrow<DotInt> d16;
   const hn::RebindToUnsigned<decltype(d16)> du16;
-  constexpr size_t kStripsPerCacheLine = HWY_MAX(64 / (4 * kStripRows), 1);
   const auto even_of = [&](DotVec line) HWY_ATTR { return hn::And(line, hn::Set(d, 0x00FF00FF)); };
   const auto odd_of = [&](DotVec line) HWY_ATTR {
     return hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(du16, line)));
@@ -91,9 +160,7 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
     even = hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(four)));
     odd = hn::BitCast(d, hn::ShiftRight<8>(four));
   };
-#pragma GCC unroll 8
-  for (size_t s = 0; s < kStrips; s += kStripsPerCacheLine)
-    hwy::Prefetch(strips[s] + (block + kAhead) * (4 * kInt8RowGroup));
+  if (first) PrefetchLine(strips[0], block);
   if constexpr (kRows <= 2) {  // codes stay in registers, strips pass
     DotVec even_codes[kRows], odd_codes[kRows];
 #pragma GCC unroll 8
@@ -127,11 +194,13 @@ HWY_INLINE void DotInt8Block(const uint8_t* const (&strips)[kStrips], size_t blo
 
 #endif
 
+#endif
+
 template <size_t kRows, size_t kStrips>
-HWY_INLINE void DotInt8Strips(const uint8_t* const (&strips)[kStrips], size_t blocks,
+HWY_INLINE void DotInt8Strips(const uint8_t* const (&strips)[kStrips], size_t blocks, bool first,
                               const int8_t* codes, size_t stride, DotVec (&dots)[kRows][kStrips]) {
   SetZero(dots);
-  for (size_t b = 0; b < blocks; ++b) DotInt8Block(strips, b, codes, stride, dots);
+  for (size_t b = 0; b < blocks; ++b) DotInt8Block(strips, b, first, codes, stride, dots);
 }
 
 // dots -> y: lanes of one strip, of which the first `count` are outputs. `scales` has all lanes.
@@ -148,7 +217,7 @@ constexpr size_t Int8TileStrips(size_t /*rows*/) { return 1; }
 
 template <size_t kRows, size_t kStrips>
 HWY_INLINE void DotInt8Strips(const uint8_t* const (&strips)[kStrips], size_t blocks,
-                              const int8_t* codes, size_t /*stride*/,
+                              bool /*first*/, const int8_t* codes, size_t /*stride*/,
                               DotVec (&dots)[kRows][kStrips]) {
   static_assert(kRows == 1 && kStrips == 1);
   for (size_t r = 0; r < kStripRows; ++r) {

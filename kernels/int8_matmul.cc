@@ -23,7 +23,9 @@ HWY_NOINLINE void Int8Tile(const Int8Matrix& w, const QuantizedRows& x, size_t f
   for (size_t s = 0; s < kStrips; ++s)
     strips[s] = StripAt<kInt8RowGroup>(w.data.data(), strip + s, blocks);
   DotVec dots[kRows][kStrips];
-  DotInt8Strips<kRows, kStrips>(strips, blocks, x.codes.Row(first), x.codes.stride, dots);
+  constexpr size_t kStripsPerGroup = kInt8RowGroup / kStripRows;
+  DotInt8Strips<kRows, kStrips>(strips, blocks, strip % kStripsPerGroup == 0, x.codes.Row(first),
+                                x.codes.stride, dots);
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8

@@ -39,6 +39,10 @@ HWY_INLINE DotVec Field(DotVec line) {
 
 #endif
 
+// Lines between what is read and what is asked for, 4 KiB: several rows keep the core busy for as
+// long as a line takes from memory, and its own prefetcher then falls behind.
+inline constexpr size_t kTernaryAhead = 32;
+
 #if HWY_TARGET == HWY_AVX3_DL || TERN_NEON_DOT
 
 // 8 rows x 2 strips are 16 accumulators, 16 independent dot steps per field: more than latency x
@@ -105,16 +109,13 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
     return;
   }
 #endif
-  // Several rows keep the core busy for as long as a line takes from memory, and its own prefetcher
-  // then falls behind. 32 lines are 4 KiB.
-  constexpr size_t kAhead = 32;
   SetZero(dots);
   for (size_t b = 0; b < blocks; ++b) {
     DotVec lines[kStrips];
 #pragma GCC unroll 8
     for (size_t s = 0; s < kStrips; ++s) {
       lines[s] = LoadLine<kTernaryRowGroup>(strips[s], b);
-      hwy::Prefetch(strips[s] + (b + kAhead) * (4 * kTernaryRowGroup));
+      hwy::Prefetch(strips[s] + (b + kTernaryAhead) * (4 * kTernaryRowGroup));
     }
     DotField<0>(lines, codes + b * 16, stride, dots);
     DotField<1>(lines, codes + b * 16, stride, dots);
@@ -190,6 +191,9 @@ HWY_INLINE void DotStrips(const uint8_t* const (&strips)[kStrips], size_t blocks
       for (size_t s = 0; s < kStrips; ++s) {
         lines[s] = LoadLine<kTernaryRowGroup>(strips[s], b);
       }
+#pragma GCC unroll 8
+      for (size_t at = 0; at < 4 * kStripRows * kStrips; at += 64)
+        hwy::Prefetch(strips[0] + (b + kTernaryAhead) * (4 * kTernaryRowGroup) + at);
       DotField<0>(lines, codes + b * 16, stride, pairs);
       DotField<1>(lines, codes + b * 16, stride, pairs);
       DotField<2>(lines, codes + b * 16, stride, pairs);
