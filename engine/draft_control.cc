@@ -62,6 +62,7 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
                                        int32_t max_rows) {
   kept_.Clear();
   ran_drafters_ = false;
+  drafter_seconds_ = 0.0;
   if (drafters_.empty() || max_depth < 1 || max_rows < 2) return kept_;
   if (may_switch_off_ && !switch_.ShouldDraft()) return kept_;
   proposed_.Clear();
@@ -73,7 +74,7 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
   if (may_switch_off_ && drafters_.size() > 1) {
     ProposeBeside(context);
   } else {
-    for (Drafter* drafter : drafters_) drafter->Propose(context, proposed_);
+    for (Drafter* drafter : drafters_) Run(*drafter, context);
     planner_->Plan(proposed_, max_rows, kept_);
   }
   TERN_CHECK(kept_.size() < max_rows)
@@ -82,6 +83,15 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
     TERN_CHECK(node.depth <= max_depth) << "node at depth " << node.depth << " of " << max_depth;
   }
   return kept_;
+}
+
+void DraftControl::Run(Drafter& drafter, const DraftContext& context) {
+  const bool look_up = &drafter == &ngram_;
+  proposed_.SetProposer(look_up ? kByLookUp : kByHeads);
+  const Clock::time_point start = Clock::now();
+  drafter.Propose(context, proposed_);
+  const std::chrono::duration<double> seconds = Clock::now() - start;
+  if (!look_up) drafter_seconds_ += seconds.count();
 }
 
 // Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
@@ -94,14 +104,14 @@ double DraftControl::ExpectedGain() const {
 // The look-up is nearly free and always proposes; the other drafters do where they are likely to
 // gain more than they cost.
 void DraftControl::ProposeBeside(const DraftContext& context) {
-  ngram_.Propose(context, proposed_);
+  Run(ngram_, context);
   planner_->Plan(proposed_, context.max_rows, kept_);
   const double share = cost_.token_seconds();
   if (share <= 0.0 || !gate_.ShouldDraft()) return;
   ran_drafters_ = true;
   const double before = ExpectedGain();
   const Clock::time_point start = Clock::now();
-  for (const auto& drafter : extra_drafters_) drafter->Propose(context, proposed_);
+  for (const auto& drafter : extra_drafters_) Run(*drafter, context);
   planner_->Plan(proposed_, context.max_rows, kept_);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());

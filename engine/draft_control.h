@@ -42,6 +42,8 @@ class DraftControl {
   // included. The tree lives until the next call.
   const DraftTree& Propose(std::span<const TokenId> tokens, std::span<const float> hidden,
                            int32_t max_depth, int32_t max_rows);
+  // Of that call, the time of the drafters beside the look-up: what is not planning.
+  double drafter_seconds() const { return drafter_seconds_; }
   // What Propose returned, or Keep left of it.
   const DraftTree& kept() const { return kept_; }
   // Of the nodes proposed, only the first `nodes` are verified.
@@ -56,6 +58,7 @@ class DraftControl {
   void Describe(Timings& timings) const;
 
  private:
+  void Run(Drafter& drafter, const DraftContext& context);
   void ProposeBeside(const DraftContext& context);
   double ExpectedGain() const;
 
@@ -76,6 +79,7 @@ class DraftControl {
   bool one_row_ = false;         // no room for drafts in a step
   bool may_switch_off_ = false;  // mode auto, without a planner of the caller's
   bool ran_drafters_ = false;    // extra_drafters_, in this step
+  double drafter_seconds_ = 0.0;
   DraftTree proposed_, kept_;
 };
 

@@ -155,8 +155,17 @@ int32_t Generation::Propose(int32_t max_rows) {
   const int32_t rows = std::min({options_.max_rows, max_rows, max_context_ - committed_});
   const DraftTree& tree = drafting_.Propose(tokens_, hidden_, static_cast<int32_t>(left) - 1, rows);
   draft_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
+  plan_seconds_ = draft_seconds_ - drafting_.drafter_seconds();
   result_.timings.draft_seconds += draft_seconds_;
+  result_.timings.plan_seconds += plan_seconds_;
   return tree.size();
+}
+
+void Generation::AddPlanSeconds(double seconds) {
+  draft_seconds_ += seconds;
+  plan_seconds_ += seconds;
+  result_.timings.draft_seconds += seconds;
+  result_.timings.plan_seconds += seconds;
 }
 
 void Generation::AddStepRows(Forest& forest) {
@@ -216,6 +225,10 @@ void Generation::Count(int32_t emitted) {
   ++timings.verify_steps;
   timings.drafted += draft().size();
   timings.accepted += emitted - 1;
+  for (const DraftNode& node : draft().nodes())
+    ++timings.by_drafter[DrafterIndex(node.proposers)].drafted;
+  for (size_t i = 1; i < path_.size(); ++i)
+    ++timings.by_drafter[DrafterIndex(draft()[path_[i] - 1].proposers)].accepted;
   for (int32_t i = 0; i < emitted - 1; ++i) ++timings.accepted_at_depth[static_cast<size_t>(i)];
 }
 
@@ -279,6 +292,7 @@ void Generation::Report(const StepCallback& on_step, double pass_seconds, double
                         .nodes = draft().nodes(),
                         .path = path_,
                         .draft_seconds = draft_seconds_,
+                        .plan_seconds = plan_seconds_,
                         .pass_seconds = pass_seconds,
                         .seconds = seconds};
   const std::string_view piece = finish_ ? text_.TakeRest() : text_.Take();

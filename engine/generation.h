@@ -100,6 +100,8 @@ class Generation {
   int32_t Propose(int32_t max_rows);
   DraftControl& drafting() { return drafting_; }
   const DraftTree& draft() const { return drafting_.kept(); }
+  // The planning of all texts together took this, for each of them.
+  void AddPlanSeconds(double seconds);
   void AddStepRows(Forest& forest);
 
   // Takes what the pass says of the rows added last, commits to `cache` and goes on to the next
@@ -150,7 +152,7 @@ class Generation {
   std::vector<int32_t> choice_at_;  // [rows] place among the pass's logits or bounds, or -1
   std::vector<int32_t> path_;       // [max_rows]
   int32_t emitted_ = 0;             // 0 where it was the prompt's
-  double draft_seconds_ = 0.0;
+  double draft_seconds_ = 0.0, plan_seconds_ = 0.0;
 
   GenerationOptions options_;
   const AcceptanceReplay* replay_ = nullptr;  // null: the model's own choices

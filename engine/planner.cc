@@ -46,7 +46,7 @@ void BestFirstPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTr
     const int32_t at = order_[static_cast<size_t>(i)];
     const DraftNode& node = proposed[at];
     const int32_t parent = node.parent < 0 ? -1 : placed_[static_cast<size_t>(node.parent)];
-    placed_[static_cast<size_t>(at)] = kept.Add(parent, node.token, node.score);
+    placed_[static_cast<size_t>(at)] = kept.AddCopy(parent, node);
   }
 }
 
@@ -71,7 +71,7 @@ void ChainPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& 
   while (kept.size() + 1 < max_rows) {
     const int32_t child = ChildOfRank(proposed, parent, 0);
     if (child < 0) return;
-    placed = kept.Add(placed, proposed[child].token, proposed[child].score);
+    placed = kept.AddCopy(placed, proposed[child]);
     parent = child;
   }
 }
@@ -91,8 +91,7 @@ void StaticTreePlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftT
     if (above > 0 && source_[above] < 0) continue;
     source_[i] = ChildOfRank(proposed, source_[above], topology_.ranks[i]);
     if (source_[i] < 0) continue;
-    const DraftNode& node = proposed[source_[i]];
-    placed_[i] = kept.Add(placed_[above], node.token, node.score);
+    placed_[i] = kept.AddCopy(placed_[above], proposed[source_[i]]);
   }
 }
 

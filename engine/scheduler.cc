@@ -195,7 +195,14 @@ void Scheduler::AddSteps() {
     // By gain, one text may take what others do not want; a shape gets an equal part.
     text.Propose(text.drafting().chooses_by_gain() ? most : fair);
   }
-  if (step_count_ > 1) PlanJointly(step_count_);
+  if (step_count_ > 1) {
+    const Clock::time_point start = Clock::now();
+    PlanJointly(step_count_);
+    const double seconds = SecondsSince(start) / step_count_;
+    for (Running& running : running_) {
+      if (running.in_pass) At(running).AddPlanSeconds(seconds);
+    }
+  }
   for (Running& running : running_) {
     if (running.in_pass) At(running).AddStepRows(forest_);
   }

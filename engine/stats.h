@@ -6,7 +6,14 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/token_tree.h"
+
 namespace tern {
+
+// Drafted tokens of one kind.
+struct DraftCounts {
+  int64_t drafted = 0, accepted = 0;
+};
 
 struct Timings {
   int32_t prompt_tokens = 0;
@@ -15,10 +22,13 @@ struct Timings {
   int32_t decode_tokens = 0;    // tokens after the first
   double decode_seconds = 0.0;
   double draft_seconds = 0.0;  // of those, spent on proposing drafts
+  double plan_seconds = 0.0;   // of those, all but draft heads: look-up, and the choice of nodes
   int64_t steps = 0;           // passes of the backbone after the prompt
   int64_t verify_steps = 0;    // those that verified at least one drafted token
   int64_t drafted = 0;         // tokens verified, roots excluded
   int64_t accepted = 0;        // of those, tokens that became text
+  // [DrafterIndex of a node's proposers]; they add up to `drafted` and `accepted`.
+  std::array<DraftCounts, kDrafterNames.size()> by_drafter{};
   // [i] = verify steps that accepted a token at depth i + 1; they add up to `accepted`.
   std::array<int64_t, 64> accepted_at_depth{};
   int64_t screened = 0;            // tokens chosen, or tried, from bounds of the logits

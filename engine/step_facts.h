@@ -18,6 +18,7 @@ struct StepFacts {
   // Rows of this text that were kept, from the root: 0 is the root, i + 1 node i.
   std::span<const int32_t> path;
   double draft_seconds = 0.0;  // this text's Propose
+  double plan_seconds = 0.0;   // of that, all but draft heads
   // Of the whole pass, all texts that share it: the model, and everything from the first Propose to
   // the last token's choice.
   double pass_seconds = 0.0, seconds = 0.0;

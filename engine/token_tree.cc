@@ -116,12 +116,19 @@ int32_t DraftTree::Add(int32_t parent, TokenId token, float score) {
   if (existing >= 0) {
     DraftNode& node = nodes_[static_cast<size_t>(existing)];
     node.score = std::max(node.score, score);
+    node.proposers |= proposer_;
     return existing;
   }
   if (Full()) return -1;
   const int32_t depth = parent < 0 ? 1 : nodes_[static_cast<size_t>(parent)].depth + 1;
-  nodes_.push_back({token, parent, score, depth});
+  nodes_.push_back({token, parent, score, depth, proposer_});
   return size() - 1;
+}
+
+int32_t DraftTree::AddCopy(int32_t parent, const DraftNode& node) {
+  const int32_t at = Add(parent, node.token, node.score);
+  if (at >= 0) nodes_[static_cast<size_t>(at)].proposers |= node.proposers;
+  return at;
 }
 
 int32_t DraftTree::Find(int32_t parent, TokenId token) const {

@@ -3,6 +3,7 @@
 #ifndef TERN_ENGINE_TOKEN_TREE_H_
 #define TERN_ENGINE_TOKEN_TREE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -38,6 +39,17 @@ std::vector<int32_t> PathTo(std::span<const int32_t> parents, int32_t node);
 // not come before its child.
 std::vector<int32_t> Depths(std::span<const int32_t> parents);
 
+// Who proposed a node: a set of these.
+using Proposers = uint8_t;
+inline constexpr Proposers kByLookUp = 1, kByHeads = 2;
+// What each node is counted as, once: proposed by heads alone (or by other drafters beside the
+// look-up), by the n-gram look-up alone, or by both.
+inline constexpr std::array<const char*, 3> kDrafterNames = {"heads", "ngram", "both"};
+// The place in kDrafterNames.
+inline size_t DrafterIndex(Proposers by) {
+  return by == kByLookUp ? 1 : by == (kByLookUp | kByHeads) ? 2 : 0;
+}
+
 // One drafted token. The root is not among the nodes: parent -1 means the root.
 struct DraftNode {
   TokenId token;
@@ -45,6 +57,7 @@ struct DraftNode {
   // Estimated probability that the whole path to this node is accepted; <= the parent's.
   float score;
   int32_t depth;  // 1 for children of the root
+  Proposers proposers = 0;
 };
 
 // A tree of drafted tokens with room for a fixed number of nodes; siblings carry distinct tokens.
@@ -64,15 +77,20 @@ class DraftTree {
   const DraftNode& operator[](int32_t i) const { return nodes_[static_cast<size_t>(i)]; }
   std::span<const DraftNode> nodes() const { return nodes_; }
 
+  // Whom Add names as proposer from here on.
+  void SetProposer(Proposers by) { proposer_ = by; }
   // The node for `token` under `parent`: the one that is there, its score raised to `score` where
   // that is more, or a new one. -1 where the tree is full. A score above the parent's is lowered to
   // it.
   int32_t Add(int32_t parent, TokenId token, float score);
+  // The same for a node of another tree: its token, score and proposers.
+  int32_t AddCopy(int32_t parent, const DraftNode& node);
   // The child of `parent` that carries `token`, or -1.
   int32_t Find(int32_t parent, TokenId token) const;
 
  private:
   int32_t capacity_ = 0;
+  Proposers proposer_ = 0;
   std::vector<DraftNode> nodes_;
 };
 

@@ -90,17 +90,28 @@ OrderedJson ErrorJson(const RequestError& error) {
             {"code", NullWhereEmpty(error.code)}}}};
 }
 
+OrderedJson DraftersJson(const Timings& timings) {
+  OrderedJson json;
+  for (size_t i = 0; i < kDrafterNames.size(); ++i) {
+    const DraftCounts& counts = timings.by_drafter[i];
+    json[kDrafterNames[i]] = {{"drafted", counts.drafted}, {"accepted", counts.accepted}};
+  }
+  return json;
+}
+
 OrderedJson TimingsJson(const Timings& timings) {
   OrderedJson json = {{"prompt_tokens_per_second", timings.prompt_tokens_per_second()},
                       {"decode_tokens_per_second", timings.decode_tokens_per_second()},
                       {"prompt_seconds", timings.prompt_seconds},
                       {"decode_seconds", timings.decode_seconds},
                       {"draft_seconds", timings.draft_seconds},
+                      {"plan_seconds", timings.plan_seconds},
                       {"threads", timings.threads},
                       {"steps", timings.steps},
                       {"verify_steps", timings.verify_steps},
                       {"drafted", timings.drafted},
                       {"accepted", timings.accepted},
+                      {"drafters", DraftersJson(timings)},
                       {"acceptance_length", timings.acceptance_length()},
                       {"screened", timings.screened},
                       {"screen_fallbacks", timings.screen_fallbacks},
@@ -118,6 +129,7 @@ Timings Sum(std::span<const Timings> all) {
     sum.decode_tokens += timings.decode_tokens;
     sum.decode_seconds += timings.decode_seconds;
     sum.draft_seconds += timings.draft_seconds;
+    sum.plan_seconds += timings.plan_seconds;
     sum.threads = timings.threads;
     sum.steps += timings.steps;
     sum.verify_steps += timings.verify_steps;
@@ -125,6 +137,10 @@ Timings Sum(std::span<const Timings> all) {
     sum.accepted += timings.accepted;
     sum.screened += timings.screened;
     sum.screen_fallbacks += timings.screen_fallbacks;
+    for (size_t i = 0; i < sum.by_drafter.size(); ++i) {
+      sum.by_drafter[i].drafted += timings.by_drafter[i].drafted;
+      sum.by_drafter[i].accepted += timings.by_drafter[i].accepted;
+    }
     for (size_t i = 0; i < sum.accepted_at_depth.size(); ++i)
       sum.accepted_at_depth[i] += timings.accepted_at_depth[i];
     sum.draft_mode = timings.draft_mode;

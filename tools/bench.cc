@@ -211,7 +211,8 @@ void PrintReplay(const ReplayReport& report, const BenchOptions& options, uint64
               report.tokens_per_step, report.rows_per_step, 100.0 * report.verify_share);
   std::printf("%-24s", "accepted at depth 1, 2..");
   for (const double share : report.accepted_per_depth) std::printf(" %.1f%%", 100.0 * share);
-  std::printf("\n%-24s %.1f%% of the time\n", "drafting", 100.0 * report.draft_share);
+  std::printf("\n%-24s %.1f%% of the time; look-up and planning %.3f%%\n", "drafting",
+              100.0 * report.draft_share, 100.0 * report.plan_share);
   std::printf("%-24s", "cost of 1, 2.. rows");
   for (const double cost : report.pass_costs) std::printf(" %.2f", cost);
   std::printf("\n%-24s %s%s%s\n", "drafts at the end", report.draft_mode.c_str(),
@@ -239,6 +240,7 @@ void PrintReplayJson(const ReplayReport& report, const BenchOptions& options, ui
         {"rows_per_step", report.rows_per_step},
         {"verify_share", report.verify_share},
         {"draft_share", report.draft_share},
+        {"plan_share", report.plan_share},
         {"pass_costs", report.pass_costs},
         {"draft_mode", report.draft_mode},
         {"draft_reason", report.draft_reason}}},

@@ -24,7 +24,8 @@ constexpr float kHeadScale = 0.02f;
 // What became of the sequences of one run, or of several.
 struct Counts {
   double tokens = 0.0, seconds = 0.0;
-  double steps = 0.0, verify_steps = 0.0, drafted = 0.0, accepted = 0.0, draft_seconds = 0.0;
+  double steps = 0.0, verify_steps = 0.0, drafted = 0.0, accepted = 0.0;
+  double draft_seconds = 0.0, plan_seconds = 0.0;
   std::vector<double> accepted_at_depth = std::vector<double>(kMaxRows);
 
   double rate() const { return tokens / seconds; }
@@ -34,6 +35,7 @@ struct Counts {
     drafted += static_cast<double>(timings.drafted);
     accepted += static_cast<double>(timings.accepted);
     draft_seconds += timings.draft_seconds;
+    plan_seconds += timings.plan_seconds;
     for (size_t i = 0; i < accepted_at_depth.size(); ++i)
       accepted_at_depth[i] += static_cast<double>(timings.accepted_at_depth[i]);
   }
@@ -45,6 +47,7 @@ struct Counts {
     drafted += run.drafted;
     accepted += run.accepted;
     draft_seconds += run.draft_seconds;
+    plan_seconds += run.plan_seconds;
     for (size_t i = 0; i < accepted_at_depth.size(); ++i)
       accepted_at_depth[i] += run.accepted_at_depth[i];
   }
@@ -163,6 +166,7 @@ void Describe(const Counts& sum, ReplayReport& report) {
     report.verify_share = sum.verify_steps / sum.steps;
   }
   report.draft_share = sum.draft_seconds / sum.seconds;
+  report.plan_share = sum.plan_seconds / sum.seconds;
   if (sum.verify_steps == 0.0) return;
   report.acceptance_length = 1.0 + sum.accepted / sum.verify_steps;
   for (const double accepted : sum.accepted_at_depth) {

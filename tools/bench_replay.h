@@ -37,6 +37,7 @@ struct ReplayReport {
   double tokens_per_step = 1.0, rows_per_step = 1.0;
   double verify_share = 0.0;  // of steps, those that verified drafts
   double draft_share = 0.0;   // of the time, spent on proposing
+  double plan_share = 0.0;    // of the time, on look-up and choice of nodes: all but heads
   std::string draft_mode, draft_reason;
   // [rows - 1] a pass in passes of one row, as the planner sees it in the end.
   std::vector<double> pass_costs;

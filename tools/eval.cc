@@ -55,6 +55,15 @@ void PrintSteps(const AcceptanceReport& report) {
   const StepSums& steps = report.figures.drafted();
   std::printf("%-24s %.2f, expected by the drafts' scores %.2f\n", "tokens per step",
               steps.tokens_per_step(), steps.expected_per_step());
+  std::printf("%-24s", "accepted by drafter");
+  const char* separator = " ";
+  for (size_t i = 0; i < kDrafterNames.size(); ++i) {
+    const NodeSums& nodes = report.figures.drafters()[i];
+    std::printf("%s%s %lld of %lld", separator, kDrafterNames[i],
+                static_cast<long long>(nodes.accepted), static_cast<long long>(nodes.nodes));
+    separator = ", ";
+  }
+  std::printf("\n");
   if (report.tasks.size() < 2) return;
   for (const TaskFigures& task : report.tasks) {
     std::printf("  %-22s %.2f tokens per step, speed-up %.2f\n", task.name.c_str(),
@@ -70,7 +79,10 @@ void PrintText(const AcceptanceReport& report) {
   std::printf("%-24s %.2f (median of prompts %.2f)\n", "speed-up", report.speedup,
               report.median_speedup);
   std::printf("%-24s %.2f tokens per verify step\n", "acceptance length", report.acceptance_length);
-  std::printf("%-24s %.1f%% of the time\n", "drafting", 100.0 * report.draft_share);
+  const StepSums& steps = report.figures.drafted();
+  std::printf("%-24s %.1f%% of the time; look-up and planning %.2f%%\n", "drafting",
+              100.0 * report.draft_share,
+              steps.seconds > 0.0 ? 100.0 * steps.plan_seconds / steps.seconds : 0.0);
   PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
   PrintShares("right head 1, 2..", report.head_top1);
   PrintSteps(report);

@@ -72,6 +72,16 @@ Json CalibrationJson(const StepFigures& figures) {
   return list;
 }
 
+Json DraftersJson(const StepFigures& figures) {
+  Json json;
+  for (size_t i = 0; i < kDrafterNames.size(); ++i) {
+    const NodeSums& nodes = figures.drafters()[i];
+    json[kDrafterNames[i]] = {
+        {"drafted", nodes.nodes}, {"accepted", nodes.accepted}, {"expected", nodes.expected}};
+  }
+  return json;
+}
+
 Json DepthsJson(const StepFigures& figures) {
   Json list = Json::array();
   for (const NodeSums& nodes : figures.depths()) {
@@ -109,6 +119,8 @@ Json TimelineJson(const StepFigures& figures) {
 
 Json PhasesJson(const StepSums& steps) {
   return {{"draft_seconds", steps.draft_seconds},
+          {"plan_seconds", steps.plan_seconds},
+          {"plan_share", steps.seconds > 0.0 ? steps.plan_seconds / steps.seconds : 0.0},
           {"verify_seconds", steps.pass_seconds},
           {"rest_seconds", steps.seconds - steps.draft_seconds - steps.pass_seconds}};
 }
@@ -138,6 +150,7 @@ Json EvalJson(const EvalRun& run, const AcceptanceReport& report) {
           {"tasks", TasksJson(report)},
           {"contexts", ContextsJson(figures)},
           {"depths", DepthsJson(figures)},
+          {"drafters", DraftersJson(figures)},
           {"head_ranks", report.head_ranks},
           {"calibration", CalibrationJson(figures)},
           {"one_row_milliseconds", 1e3 * report.one_row_seconds},

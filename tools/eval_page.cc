@@ -106,6 +106,23 @@ std::string DepthChart(const AcceptanceReport& report) {
                 "No draft was accepted.");
 }
 
+std::string DrafterChart(const AcceptanceReport& report) {
+  std::vector<std::string> labels;
+  ChartBars bars{"accepted", {}};
+  for (size_t i = 0; i < kDrafterNames.size(); ++i) {
+    const NodeSums& nodes = report.figures.drafters()[i];
+    if (nodes.nodes == 0) continue;
+    labels.push_back(std::string(kDrafterNames[i]) + ", " + std::to_string(nodes.accepted) +
+                     " of " + std::to_string(nodes.nodes));
+    bars.values.push_back(static_cast<double>(nodes.accepted) / static_cast<double>(nodes.nodes));
+  }
+  const ChartAxes axes{.title = "Acceptance by drafter", .x = "", .y = "accepted", .percent = true};
+  return Figure("Acceptance by drafter", BarChart(axes, labels, {bars}),
+                "Share of the drafted tokens that were accepted: of those that only draft heads, "
+                "only the n-gram look-up, or both proposed.",
+                "Nothing was drafted.");
+}
+
 std::string HeadChart(const AcceptanceReport& report) {
   std::vector<std::string> labels;
   std::vector<ChartBars> bars = {
@@ -292,8 +309,9 @@ std::string EvalPage(const EvalRun& run, const AcceptanceReport& report) {
   html += "</style></head><body><main>\n" + Header(run, report) + Tiles(report);
   if (!report.identical) html += "<p class=\"bad\">" + EscapeHtml(report.difference) + "</p>\n";
   html += "<div class=\"charts\">\n" + TaskChart(report) + ContextChart(report) +
-          DepthChart(report) + HeadChart(report) + CostChart(report) + TimeChart(report) +
-          CalibrationChart(report) + PhaseChart(report) + "</div>\n" + Samples(report);
+          DepthChart(report) + DrafterChart(report) + HeadChart(report) + CostChart(report) +
+          TimeChart(report) + CalibrationChart(report) + PhaseChart(report) + "</div>\n" +
+          Samples(report);
   return html + "</main></body></html>\n";
 }
 

@@ -37,11 +37,13 @@ void StepLog::Add(const StepProgress& progress) {
   }
   const StepFacts& facts = *progress.step;
   const size_t first = nodes.size();
-  for (const DraftNode& node : facts.nodes) nodes.push_back({node.score, node.depth, false});
+  for (const DraftNode& node : facts.nodes)
+    nodes.push_back({node.score, node.depth, false, node.proposers});
   for (const int32_t row : facts.path.subspan(1))
     nodes[first + static_cast<size_t>(row) - 1].accepted = true;
   steps.push_back({facts.context, facts.emitted, first, facts.nodes.size(), facts.Expected(),
-                   facts.draft_seconds, facts.pass_seconds, facts.seconds, text.size()});
+                   facts.draft_seconds, facts.plan_seconds, facts.pass_seconds, facts.seconds,
+                   text.size()});
 }
 
 void StepSums::Add(const StepRecord& step) {
@@ -49,6 +51,7 @@ void StepSums::Add(const StepRecord& step) {
   tokens += step.emitted;
   expected += step.expected;
   draft_seconds += step.draft_seconds;
+  plan_seconds += step.plan_seconds;
   pass_seconds += step.pass_seconds;
   seconds += step.seconds;
   if (step.nodes == 0) return;
@@ -74,7 +77,8 @@ void StepFigures::AddNode(const NodeRecord& node) {
   // Also for a score of 1, and for one that is not a number.
   const size_t bucket =
       place >= 0.0f ? std::min(static_cast<size_t>(std::min(place, 1e3f)), kScoreBuckets - 1) : 0;
-  for (NodeSums* sums : {&depths_[depth - 1], &scores_[bucket]}) {
+  for (NodeSums* sums :
+       {&depths_[depth - 1], &scores_[bucket], &drafters_[DrafterIndex(node.proposers)]}) {
     ++sums->nodes;
     sums->accepted += node.accepted ? 1 : 0;
     sums->expected += static_cast<double>(node.score);

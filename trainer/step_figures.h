@@ -19,13 +19,14 @@ struct NodeRecord {
   float score;
   int32_t depth;
   bool accepted;
+  Proposers proposers;
 };
 
 struct StepRecord {
   int32_t context, emitted;
   size_t first_node, nodes;  // in StepLog::nodes
   double expected;           // tokens, by the scores
-  double draft_seconds, pass_seconds, seconds;
+  double draft_seconds, plan_seconds, pass_seconds, seconds;
   size_t text_end;  // in StepLog::text, behind what the step added
   int32_t rows() const { return static_cast<int32_t>(nodes) + 1; }
 };
@@ -48,7 +49,7 @@ struct StepSums {
   int64_t tokens = 0;  // emitted
   int64_t drafted = 0, accepted = 0;
   double expected = 0.0;  // tokens, by the scores
-  double draft_seconds = 0.0, pass_seconds = 0.0, seconds = 0.0;
+  double draft_seconds = 0.0, plan_seconds = 0.0, pass_seconds = 0.0, seconds = 0.0;
   std::array<int64_t, kMaxRows> accepted_at_depth{};  // [i] = steps that accepted at depth i + 1
 
   void Add(const StepRecord& step);
@@ -110,6 +111,8 @@ class StepFigures {
   // [d - 1] = nodes at depth d, as far as there are any.
   const std::vector<NodeSums>& depths() const { return depths_; }
   const std::array<NodeSums, kScoreBuckets>& scores() const { return scores_; }
+  // [DrafterIndex of a node's proposers]
+  const std::array<NodeSums, kDrafterNames.size()>& drafters() const { return drafters_; }
   // Of drafted texts, by rising rows; those that came up.
   std::vector<RowTimes> Rows() const;
   // At most `points` stretches of equally many steps.
@@ -126,6 +129,7 @@ class StepFigures {
   std::array<StepSums, kContextBuckets.size()> drafted_at_, plain_at_;
   std::vector<NodeSums> depths_;
   std::array<NodeSums, kScoreBuckets> scores_;
+  std::array<NodeSums, kDrafterNames.size()> drafters_;
   std::array<std::vector<float>, kMaxRows + 1> pass_seconds_;  // [rows]
   std::vector<Moment> moments_;
 };

@@ -74,6 +74,21 @@ TEST_F(EvalTest, OneJsonObject) {
   }
   EXPECT_NEAR(result["acceptance_length"].get<double>(), sum, 1e-9);
   EXPECT_GT(sum, 1.0);
+  int64_t drafted = 0, accepted = 0, in_steps = 0;
+  for (const char* name : {"heads", "ngram", "both"}) {
+    EXPECT_GT(result["drafters"][name]["drafted"], 0) << name;
+    drafted += result["drafters"][name]["drafted"].get<int64_t>();
+    accepted += result["drafters"][name]["accepted"].get<int64_t>();
+  }
+  for (const json& task : result["tasks"]) {
+    drafted -= task["drafted"].get<int64_t>();
+    in_steps += task["accepted"].get<int64_t>();
+  }
+  EXPECT_EQ(drafted, 0);
+  EXPECT_EQ(accepted, in_steps);
+  const json& phases = result["phases"];
+  EXPECT_GT(phases["plan_seconds"], 0.0);
+  EXPECT_LE(phases["plan_seconds"], phases["draft_seconds"]);
 }
 
 TEST_F(EvalTest, SampledAndWithoutHeads) {

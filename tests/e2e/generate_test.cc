@@ -86,7 +86,7 @@ TEST_F(GenerateTest, TheTextDoesNotDependOnDraftsRowsAndThreads) {
   };
   const json plain = ask({"--draft", "off", "--threads", "1"});
   EXPECT_EQ(plain["timings"]["drafted"], 0);
-  int accepted = 0;
+  int accepted = 0, by_drafters = 0;
   for (const char* draft : {"auto", "tree", "chain", "ngram"}) {
     for (const char* rows : {"3", "20"}) {
       const json drafted =
@@ -94,9 +94,12 @@ TEST_F(GenerateTest, TheTextDoesNotDependOnDraftsRowsAndThreads) {
       EXPECT_EQ(drafted["token_ids"], plain["token_ids"]) << draft;
       EXPECT_EQ(drafted["text"], plain["text"]) << draft;
       accepted += drafted["timings"]["accepted"].get<int>();
+      for (const json& counts : drafted["timings"]["drafters"])
+        by_drafters += counts["accepted"].get<int>();
     }
   }
   EXPECT_GT(accepted, 50);
+  EXPECT_EQ(by_drafters, accepted);
 }
 
 TEST_F(GenerateTest, StreamsTheTextAndSumsUpOnStderr) {

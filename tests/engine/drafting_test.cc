@@ -228,6 +228,31 @@ TEST(BestFirstPlanner, KeepsTheNodesOfTheBestSpeed) {
   EXPECT_EQ(nodes(StepCost(1.0)), 0);
 }
 
+TEST(DraftTree, ANodeKnowsWhoProposedItAndCountsOnce) {
+  DraftTree proposed(16);
+  proposed.SetProposer(kByLookUp);
+  const int32_t shared = proposed.Add(-1, 1, 0.5f);
+  proposed.Add(-1, 2, 0.4f);
+  proposed.SetProposer(kByHeads);
+  EXPECT_EQ(proposed.Add(-1, 1, 0.6f), shared);
+  proposed.Add(shared, 3, 0.3f);
+  EXPECT_EQ(proposed.size(), 3);
+  // Every planner hands on whose nodes it keeps.
+  const StepCost free_rows(0.0);
+  BestFirstPlanner best_first(16, free_rows);
+  ChainPlanner chain;
+  StaticTreePlanner fixed(16);
+  for (Planner* planner : std::initializer_list<Planner*>{&best_first, &chain, &fixed}) {
+    DraftTree kept(16);
+    planner->Plan(proposed, 16, kept);
+    ASSERT_GE(kept.size(), 2);
+    for (const DraftNode& node : kept.nodes()) {
+      const size_t expected = node.token == 1 ? 2 : node.token == 2 ? 1 : 0;
+      EXPECT_EQ(DrafterIndex(node.proposers), expected) << node.token;
+    }
+  }
+}
+
 TEST(BestFirstPlanner, ARowThatDoesNotPayAloneMayPayWithTheNext) {
   DraftTree proposed(16), kept(16);
   int32_t parent = -1;
