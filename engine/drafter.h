@@ -1,5 +1,6 @@
 // Drafters propose, a planner disposes (planner.h), the sampler decides. A drafter can be
-// arbitrarily wrong: that costs speed and never changes a token.
+// arbitrarily wrong: that costs speed and never changes a token (but where the LOSSY typical
+// acceptance is asked for).
 #ifndef TERN_ENGINE_DRAFTER_H_
 #define TERN_ENGINE_DRAFTER_H_
 

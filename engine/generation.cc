@@ -1,6 +1,7 @@
 #include "engine/generation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -66,7 +67,10 @@ Generation::Generation(const TextModel& text_model, int32_t max_context, int32_t
       drafting_(max_context, max_rows, cost, std::move(drafters), std::move(planner)),
       choice_at_(static_cast<size_t>(std::max(max_rows, max_chunk))),
       hidden_(static_cast<size_t>(text_model.model.config.hidden_size)) {
-  path_.reserve(static_cast<size_t>(max_rows));
+  const auto most = static_cast<size_t>(max_rows);
+  for (std::vector<int32_t>* list : {&path_, &typical_path_, &children_}) list->reserve(most);
+  verdicts_.reserve(most);
+  probabilities_.reserve(most);
   tokens_.reserve(static_cast<size_t>(max_context));
 }
 
@@ -105,7 +109,8 @@ void Generation::Begin(std::span<const TokenId> prompt, const GenerationOptions&
   committed_ = cached;
   tokens_.assign(prompt.begin(), prompt.end());
   prompt_size_ = prompt.size();
-  screens_ = model.has_screen() && CanScreen(options.sampling) && options.logprobs < 0;
+  screens_ = model.has_screen() && CanScreen(options.sampling) && options.logprobs < 0 &&
+             !options.typical.on();
   finish_.reset();
   result_ = GenerationResult();
   result_.timings.cached_tokens = cached;
@@ -190,15 +195,21 @@ void Generation::TakePrompt(const ForwardResult& result, KvCache& cache, const H
 }
 
 // Walks down from the root while a child carries exactly the token sampled at its parent's row: the
-// token plain decoding would have sampled there, since row and history are the same.
+// token plain decoding would have sampled there, since row and history are the same. With typical
+// acceptance the path it accepts comes first.
 void Generation::TakeStep(const ForwardResult& result, KvCache& cache, const HiddenSink& sink) {
   path_.clear();
   emitted_ = 0;
+  typical_path_.clear();
+  if (options_.typical.on() && draft().size() > 0) FindTypicalPath(result);
+  path_.clear();
   int32_t node = -1;
   while (true) {
-    const int32_t row = node + 1;
+    const int32_t row = node + 1, at = choice_at_[static_cast<size_t>(row)];
+    const bool typical = path_.size() < typical_path_.size();
+    TokenId token = typical ? draft()[typical_path_[path_.size()]].token : Choose(row, at, result);
+    if (typical && options_.logprobs >= 0) RecordLogprobs(Logits(row, at, result), token);
     path_.push_back(row);
-    TokenId token = Choose(row, choice_at_[static_cast<size_t>(row)], result);
     if (replay_ != nullptr)
       token = replay_->Choose(static_cast<int32_t>(tokens_.size()), emitted_ + 1);
     finish_ = Append(token);
@@ -240,9 +251,13 @@ TokenId Generation::Choose(int32_t row, int32_t at, const ForwardResult& result)
     if (const std::optional<TokenId> token = ChooseScreened(hidden, at, result)) return *token;
     at = -1;
   }
-  if (at >= 0) return Sample(result.logits.RowSpan(static_cast<size_t>(at)));
-  RowLogits(text_model_.model, hidden, scratch_.logits.span());
-  return Sample(scratch_.logits.span());
+  return Sample(Logits(row, at, result));
+}
+
+std::span<const float> Generation::Logits(int32_t row, int32_t at, const ForwardResult& result) {
+  if (at >= 0) return result.logits.RowSpan(static_cast<size_t>(at));
+  RowLogits(text_model_.model, Hidden(row, result), scratch_.logits.span());
+  return scratch_.logits.span();
 }
 
 // None where bounds do not decide.
@@ -263,14 +278,54 @@ std::optional<TokenId> Generation::ChooseScreened(std::span<const float> hidden,
 TokenId Generation::Sample(std::span<const float> logits) {
   const auto position = static_cast<int32_t>(tokens_.size());
   const TokenId token = SampleToken(logits, options_.sampling, position, counts_, scratch_.sampler);
-  if (options_.logprobs >= 0) {
-    const size_t old_size = result_.top_logprobs.size();
-    result_.top_logprobs.resize(old_size + static_cast<size_t>(options_.logprobs));
-    const std::span<TokenLogprob> top =
-        std::span<TokenLogprob>(result_.top_logprobs).subspan(old_size);
-    result_.logprobs.push_back(Logprobs(logits, token, top, scratch_.sampler).logprob);
-  }
+  if (options_.logprobs >= 0) RecordLogprobs(logits, token);
   return token;
+}
+
+void Generation::RecordLogprobs(std::span<const float> logits, TokenId token) {
+  const size_t old_size = result_.top_logprobs.size();
+  result_.top_logprobs.resize(old_size + static_cast<size_t>(options_.logprobs));
+  const std::span<TokenLogprob> top =
+      std::span<TokenLogprob>(result_.top_logprobs).subspan(old_size);
+  result_.logprobs.push_back(Logprobs(logits, token, top, scratch_.sampler).logprob);
+}
+
+// Parents stand before their children: a row's children are decided once it is known that the row
+// itself is accepted.
+void Generation::FindTypicalPath(const ForwardResult& result) {
+  verdicts_.assign(static_cast<size_t>(draft().size()), {});
+  DecideChildren(-1, result);
+  for (int32_t i = 0; i < draft().size(); ++i) {
+    if (verdicts_[static_cast<size_t>(i)].accepted) DecideChildren(i, result);
+  }
+  LongestAcceptedPath(draft().nodes(), verdicts_, typical_path_);
+}
+
+// Applies the rule to the nodes below `node`.
+void Generation::DecideChildren(int32_t node, const ForwardResult& result) {
+  children_.clear();
+  for (const DraftNode& child : draft().nodes()) {
+    if (child.parent == node) children_.push_back(child.token);
+  }
+  if (children_.empty()) return;
+  // The row's history: the text and the path to it. Penalties count it.
+  path_.clear();
+  const bool counts = options_.sampling.Penalises();
+  for (int32_t i = node; counts && i >= 0; i = draft()[i].parent) path_.push_back(i);
+  for (size_t i = path_.size(); i-- > 0;) counts_.Push(draft()[path_[i]].token);
+  probabilities_.resize(children_.size());
+  const int32_t row = node + 1;
+  const double entropy =
+      TokenDistribution(Logits(row, choice_at_[static_cast<size_t>(row)], result),
+                        options_.sampling, counts_, children_, probabilities_, scratch_.sampler);
+  for (const int32_t i : path_) counts_.Pop(draft()[i].token);
+  size_t next = 0;
+  for (int32_t i = node + 1; i < draft().size(); ++i) {
+    if (draft()[i].parent != node) continue;
+    const double p = probabilities_[next++];
+    if (options_.typical.Accepts(p, entropy))
+      verdicts_[static_cast<size_t>(i)] = {true, std::log(p)};
+  }
 }
 
 std::optional<FinishReason> Generation::Append(TokenId token) {
@@ -315,6 +370,7 @@ GenerationResult Generation::Finish() {
   timings.prompt_tokens = static_cast<int32_t>(prompt_size_);
   timings.decode_tokens = std::max(static_cast<int32_t>(result_.token_ids.size()) - 1, 0);
   drafting_.Describe(timings);
+  timings.lossy = options_.typical.Label();
   result_.finish_reason = *finish_;
   result_.text = text_.text();
   sequence_ = -1;

@@ -132,7 +132,11 @@ class Generation {
   TokenId Choose(int32_t row, int32_t at, const ForwardResult& result);
   std::optional<TokenId> ChooseScreened(std::span<const float> hidden, int32_t at,
                                         const ForwardResult& result);
+  std::span<const float> Logits(int32_t row, int32_t at, const ForwardResult& result);
   TokenId Sample(std::span<const float> logits);
+  void RecordLogprobs(std::span<const float> logits, TokenId token);
+  void FindTypicalPath(const ForwardResult& result);
+  void DecideChildren(int32_t node, const ForwardResult& result);
   std::optional<FinishReason> Append(TokenId token);
   void Count(int32_t emitted);
   std::span<const float> Hidden(int32_t row, const ForwardResult& result) const {
@@ -151,7 +155,12 @@ class Generation {
   int32_t first_row_ = 0, rows_ = 0;
   std::vector<int32_t> choice_at_;  // [rows] place among the pass's logits or bounds, or -1
   std::vector<int32_t> path_;       // [max_rows]
-  int32_t emitted_ = 0;             // 0 where it was the prompt's
+  // Of typical acceptance, [max_rows]: the nodes accepted by it, and what it is found with.
+  std::vector<int32_t> typical_path_;
+  std::vector<TypicalVerdict> verdicts_;
+  std::vector<TokenId> children_;
+  std::vector<double> probabilities_;
+  int32_t emitted_ = 0;  // 0 where it was the prompt's
   double draft_seconds_ = 0.0, plan_seconds_ = 0.0;
 
   GenerationOptions options_;

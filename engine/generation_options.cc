@@ -54,6 +54,12 @@ void GenerationOptions::Validate() const {
   CheckRange("logprobs", logprobs, -1, kMaxLogprobs);
   CheckRange("max_rows", max_rows, 1, kMaxRows);
   CheckRange("prefill_chunk", prefill_chunk, 1, kMaxPrefillChunk);
+  typical.Validate();
+  if (typical.on() && sampling.temperature == 0.0f) {
+    throw InvalidArgument(
+        "typical acceptance goes with temperature 0, expected more: greedy decoding has only one "
+        "token to accept; set a temperature or leave it out");
+  }
 }
 
 }  // namespace tern

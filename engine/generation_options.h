@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "engine/sampler.h"
+#include "engine/typical_acceptance.h"
 
 namespace tern {
 
-// How drafted tokens are proposed and how many are verified at once. The text never depends on it.
+// How drafted tokens are proposed and how many are verified at once. The text never depends on it
+// (but for GenerationOptions::typical).
 enum class DraftMode {
   kAuto,  // whatever drafter there is, as a tree of the best nodes; off while measured to be slower
           // than none
@@ -34,6 +36,7 @@ struct GenerationOptions {
   DraftMode draft = DraftMode::kAuto;
   int32_t max_rows = 8;         // rows of a verification at most, root included, 1 to 64
   int32_t prefill_chunk = 256;  // prompt tokens per pass, 1 to 4096
+  TypicalAcceptance typical;    // LOSSY where on; the text then depends on what is drafted
   // Throws Error(kInvalidArgument) naming field, value and range.
   void Validate() const;
 };

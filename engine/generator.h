@@ -38,7 +38,8 @@ class Generator {
             std::unique_ptr<Planner> planner = nullptr);
 
   // token_ids, text, logprobs and finish_reason depend on the model, the prompt and the options
-  // without draft, max_rows and prefill_chunk; never on drafters, threads or time. max_rows and
+  // without draft, max_rows and prefill_chunk; never on drafters, threads or time (but for the
+  // LOSSY options.typical). max_rows and
   // prefill_chunk are capped by the limits. Throws Error(kInvalidArgument) for options out of
   // range, an empty prompt, one that leaves no room in the context, or an id outside the
   // vocabulary.

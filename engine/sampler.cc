@@ -58,6 +58,39 @@ size_t FilterTopP(std::span<const float> logits, double top_p, const Weights& we
   return SelectMass(candidates.first(count), weight, top_p * total);
 }
 
+bool KeepsAllRanks(const SamplingOptions& options, size_t vocab) {
+  return options.top_k == 0 || static_cast<size_t>(options.top_k) >= vocab;
+}
+
+// Calls fn(token, logit) for each token that the filters keep. REQUIRES a temperature above 0.
+template <class Fn>
+void ForSurvivors(std::span<const float> row, const Weights& weight, const SamplingOptions& options,
+                  SamplerScratch& scratch, const Fn& fn) {
+  // min-p compares with the most probable token, so it may come last without seeing another sum.
+  const auto passes = [&](float logit) {
+    return options.min_p <= 0.0f || weight(logit) >= options.min_p;
+  };
+  const bool all_ranks = KeepsAllRanks(options, row.size());
+  if (all_ranks && options.top_p >= 1.0f) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (passes(row[i])) fn(static_cast<TokenId>(i), row[i]);
+    }
+    return;
+  }
+  const std::span<ScoredIndex> candidates = scratch.candidates.span().first(row.size());
+  size_t kept = 0;
+  if (all_ranks) {
+    kept = FilterTopP(row, options.top_p, weight, candidates);
+  } else {
+    const auto first = candidates.first(static_cast<size_t>(options.top_k));
+    TopK(row, first);
+    kept = CutMass(first, weight, options.top_p);
+  }
+  for (const ScoredIndex& item : candidates.first(kept)) {
+    if (passes(item.value)) fn(static_cast<TokenId>(item.index), item.value);
+  }
+}
+
 }  // namespace
 
 void SamplingOptions::Validate() const {
@@ -89,33 +122,37 @@ TokenId SampleToken(std::span<const float> logits, const SamplingOptions& option
   const Weights weight{max_logit, options.temperature};
   BestToken best(options, position);
   best.Consider(top, max_logit);
-  const bool all_ranks = options.top_k == 0 || static_cast<size_t>(options.top_k) >= row.size();
-  if (all_ranks && options.top_p >= 1.0f) {
-    if (options.min_p > 0.0f) {
-      for (size_t i = 0; i < row.size(); ++i) {
-        if (weight(row[i]) >= options.min_p) best.Consider(static_cast<TokenId>(i), row[i]);
-      }
-      return best.token();
-    }
+  const auto consider = [&](TokenId token, float logit) { best.Consider(token, logit); };
+  const bool keeps_all = KeepsAllRanks(options, row.size()) && options.top_p >= 1.0f;
+  if (keeps_all && options.min_p <= 0.0f) {
     for (const TokenId token : PossibleWinners(row, row, options, position, scratch))
       best.Consider(token, row[static_cast<size_t>(token)]);
-    return best.token();
-  }
-  const std::span<ScoredIndex> candidates = scratch.candidates.span().first(row.size());
-  size_t kept = 0;
-  if (all_ranks) {
-    kept = FilterTopP(row, options.top_p, weight, candidates);
   } else {
-    const auto first = candidates.first(static_cast<size_t>(options.top_k));
-    TopK(row, first);
-    kept = CutMass(first, weight, options.top_p);
-  }
-  for (const ScoredIndex& item : candidates.first(kept)) {
-    // min-p compares with the most probable token, so it may come last without seeing another sum.
-    if (options.min_p > 0.0f && weight(item.value) < options.min_p) continue;
-    best.Consider(item.index, item.value);
+    ForSurvivors(row, weight, options, scratch, consider);
   }
   return best.token();
+}
+
+double TokenDistribution(std::span<const float> logits, const SamplingOptions& options,
+                         const TokenCounts& counts, std::span<const TokenId> tokens,
+                         std::span<double> probabilities, SamplerScratch& scratch) {
+  TERN_CHECK(options.temperature > 0.0f && logits.size() <= scratch.logits.size());
+  const std::span<const float> row =
+      Adjust(logits, options, counts, scratch.logits.span().first(logits.size()));
+  const Weights weight{row[static_cast<size_t>(ArgMax(row))], options.temperature};
+  const std::span<float> weights = scratch.noise.span().first(row.size());
+  std::fill(weights.begin(), weights.end(), 0.0f);
+  // H = log(sum w) - sum(w log w) / sum w, for weights w relative to the largest.
+  double sum = 0.0, weighted = 0.0;
+  ForSurvivors(row, weight, options, scratch, [&](TokenId token, float logit) {
+    const double w = weights[static_cast<size_t>(token)] = weight(logit);
+    sum += w;
+    if (w > 0.0)
+      weighted += w * static_cast<double>((logit - weight.max_logit) / weight.temperature);
+  });
+  for (size_t i = 0; i < tokens.size(); ++i)
+    probabilities[i] = static_cast<double>(weights[static_cast<size_t>(tokens[i])]) / sum;
+  return std::log(sum) - weighted / sum;
 }
 
 TokenLogprob Logprobs(std::span<const float> logits, TokenId chosen, std::span<TokenLogprob> top,

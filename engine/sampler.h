@@ -68,6 +68,13 @@ class SamplerScratch {
 TokenId SampleToken(std::span<const float> logits, const SamplingOptions& options, int32_t position,
                     const TokenCounts& counts, SamplerScratch& scratch);
 
+// The distribution that SampleToken draws from: fills `probabilities` with those of `tokens`, 0 for
+// tokens that the filters leave out, and returns its entropy in nats. REQUIRES a temperature above
+// 0.
+double TokenDistribution(std::span<const float> logits, const SamplingOptions& options,
+                         const TokenCounts& counts, std::span<const TokenId> tokens,
+                         std::span<double> probabilities, SamplerScratch& scratch);
+
 struct TokenLogprob {
   TokenId token = 0;
   float logprob = 0.0f;  // natural logarithm

@@ -64,7 +64,7 @@ struct TextRequest {
 //
 // token_ids, text, logprobs and finish_reason of a request depend on the model, its prompt and its
 // options without draft, max_rows and prefill_chunk; never on other requests, drafters, threads or
-// time.
+// time: but for the LOSSY options.typical, which see.
 //
 // Not thread-safe. Callbacks run inside Step and must not call the scheduler, but for Submit and
 // Cancel. A step allocates nothing where no request begins or ends.

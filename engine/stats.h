@@ -35,6 +35,8 @@ struct Timings {
   int64_t screen_fallbacks = 0;    // of those, what the bounds did not decide: took all logits
   int32_t threads = 0;             // that decoding had chosen at the end
   std::string draft_mode = "off";  // in force at the end: off, ngram, tree or chain
+  // The LOSSY mode in which drafts were accepted, as TypicalAcceptance::Label; empty: lossless.
+  std::string lossy;
   // Why drafting is off, empty where it is on or off was asked for; what is wrong with draft heads.
   std::string draft_reason;
 

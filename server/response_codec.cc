@@ -116,6 +116,7 @@ OrderedJson TimingsJson(const Timings& timings) {
                       {"screened", timings.screened},
                       {"screen_fallbacks", timings.screen_fallbacks},
                       {"draft", timings.draft_mode}};
+  if (!timings.lossy.empty()) json["lossy"] = timings.lossy;
   if (!timings.draft_reason.empty()) json["draft_reason"] = timings.draft_reason;
   return json;
 }
@@ -145,6 +146,7 @@ Timings Sum(std::span<const Timings> all) {
       sum.accepted_at_depth[i] += timings.accepted_at_depth[i];
     sum.draft_mode = timings.draft_mode;
     sum.draft_reason = timings.draft_reason;
+    if (!timings.lossy.empty()) sum.lossy = timings.lossy;
   }
   return sum;
 }

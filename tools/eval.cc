@@ -86,7 +86,11 @@ void PrintText(const AcceptanceReport& report) {
   PrintShares("accepted at depth 1, 2..", report.accepted_per_depth);
   PrintShares("right head 1, 2..", report.head_top1);
   PrintSteps(report);
-  std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");
+  if (report.lossy.empty()) {
+    std::printf("%-24s %s\n", "identical", report.identical ? "yes" : "no");
+  } else {
+    std::printf("%-24s %s: other texts than plain decoding's\n", "LOSSY", report.lossy.c_str());
+  }
   if (report.switched_off > 0) {
     std::printf("%-24s at the end of %lld texts\n", "drafting off",
                 static_cast<long long>(report.switched_off));
@@ -271,6 +275,7 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   AddSamplingOptions(*command, generation.sampling);
+  AddTypicalOption(*command, generation.typical);
   command->add_flag("--ignore-eos", generation.ignore_eos, "Go on after an end-of-sequence token");
   command->add_option("--draft", options->draft, "How the speculative texts are drafted")
       ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))

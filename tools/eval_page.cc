@@ -87,8 +87,9 @@ std::string Tiles(const AcceptanceReport& report) {
          Tile(Fixed(report.acceptance_length, 2), "tokens per verify step") +
          Tile(Fixed(steps.tokens_per_step(), 2),
               "tokens per step (expected " + Fixed(steps.expected_per_step(), 2) + ")") +
-         Tile(report.identical ? "yes" : "no", "texts identical",
-              report.identical ? "good" : "bad") +
+         (report.lossy.empty() ? Tile(report.identical ? "yes" : "no", "texts identical",
+                                      report.identical ? "good" : "bad")
+                               : Tile("LOSSY", report.lossy, "bad")) +
          "</div>\n";
 }
 

@@ -111,6 +111,7 @@ void PrintSummary(const GenerationResult& result) {
                t.draft_mode.c_str());
   if (t.verify_steps > 0)
     std::fprintf(stderr, ", %.2f tokens per verify step", t.acceptance_length());
+  if (!t.lossy.empty()) std::fprintf(stderr, ", LOSSY: %s", t.lossy.c_str());
   if (!t.draft_reason.empty()) std::fprintf(stderr, " (%s)", t.draft_reason.c_str());
   std::fputc('\n', stderr);
 }
@@ -166,6 +167,7 @@ void AddGenerate(CLI::App& app, const CommonOptions& common) {
   command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most")
       ->capture_default_str();
   AddSamplingOptions(*command, generation.sampling);
+  AddTypicalOption(*command, generation.typical);
   command
       ->add_option("--stop", generation.stops, "Ends the text before this string; may be repeated")
       ->allow_extra_args(false);
@@ -174,8 +176,9 @@ void AddGenerate(CLI::App& app, const CommonOptions& common) {
       "--logprobs", generation.logprobs,
       "With --json: log-probabilities of each token and of the N most probable ones");
   command
-      ->add_option("--draft", options->draft,
-                   "How tokens are drafted; the text never depends on it")
+      ->add_option(
+          "--draft", options->draft,
+          "How tokens are drafted; the text never depends on it (but with --lossy-typical)")
       ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
       ->capture_default_str();
   command->add_option("--max-rows", generation.max_rows, "Rows of one verification at most")

@@ -1,6 +1,7 @@
 #include "tools/sampling_flags.h"
 
 #include <CLI/CLI.hpp>
+#include <vector>
 
 namespace tern {
 
@@ -31,6 +32,23 @@ void AddSamplingOptions(CLI::App& command, SamplingOptions& sampling) {
       .add_option("--presence-penalty", sampling.presence_penalty,
                   "Subtracted from the logits of tokens that the text has")
       ->capture_default_str();
+}
+
+void AddTypicalOption(CLI::App& command, TypicalAcceptance& typical) {
+  command
+      .add_option_function<std::vector<float>>(
+          "--lossy-typical",
+          [&typical](const std::vector<float>& values) {
+            typical.epsilon = values[0];
+            typical.delta = values.size() > 1 ? values[1] : 0.0f;
+          },
+          "LOSSY: accept drafted tokens of p > min(E, D * exp(-entropy)) as well, Medusa's\n"
+          "typical acceptance, e.g. 0.09,0.3 (D: sqrt(E)). The text is not plain decoding's\n"
+          "and depends on what is drafted, with --draft auto and ngram also on time; needs a\n"
+          "--temperature")
+      ->type_name("E[,D]")
+      ->delimiter(',')
+      ->expected(1, 2);
 }
 
 }  // namespace tern

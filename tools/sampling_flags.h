@@ -3,6 +3,7 @@
 #define TERN_TOOLS_SAMPLING_FLAGS_H_
 
 #include "engine/sampler.h"
+#include "engine/typical_acceptance.h"
 
 namespace CLI {
 class App;
@@ -12,6 +13,9 @@ namespace tern {
 
 // --temperature, --top-k, --top-p, --min-p and the penalties, written into `sampling`.
 void AddSamplingOptions(CLI::App& command, SamplingOptions& sampling);
+
+// --lossy-typical, written into `typical`.
+void AddTypicalOption(CLI::App& command, TypicalAcceptance& typical);
 
 }  // namespace tern
 

@@ -185,6 +185,8 @@ class Comparison {
     if (heads != nullptr) scorer_ = std::make_unique<HeadScorer>(model, *heads);
     plain_options_ = drafting_options_ = options.generation;
     plain_options_.draft = DraftMode::kOff;
+    plain_options_.typical = {};
+    report_.lossy = drafting_options_.typical.Label();
   }
 
   // What is touched for the first time costs more: neither side shall pay for it.
@@ -295,7 +297,7 @@ class Comparison {
 
   void Compare(const Prompt& prompt, const GenerationResult& expected,
                const GenerationResult& got) {
-    if (!report_.identical) return;
+    if (!report_.identical || !report_.lossy.empty()) return;
     const std::string difference = TextDifference(expected, got);
     if (difference.empty()) return;
     report_.identical = false;

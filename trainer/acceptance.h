@@ -63,7 +63,10 @@ struct AcceptanceReport {
   int64_t switched_off = 0;             // texts at whose end drafting was off
   bool identical = true;                // ids, text and finish reason of every text
   double draft_share = 0.0;  // of the speculative texts' decoding time, spent on proposing drafts
-  std::string difference;    // the first one, for the user; empty where identical
+  // The LOSSY mode of the speculative texts, as TypicalAcceptance::Label: they are not compared
+  // then, and `identical` says nothing. Empty: lossless.
+  std::string lossy;
+  std::string difference;  // the first one, for the user; empty where identical
 
   // Of each prompt's first run; steps' seconds leave out what happens between them.
   StepFigures figures;
@@ -76,7 +79,8 @@ struct AcceptanceReport {
 };
 
 struct AcceptanceOptions {
-  // `draft` and `max_rows` are those of the speculative texts; plain ones draft nothing. Prompt i
+  // `draft` and `max_rows` are those of the speculative texts; plain ones draft nothing, and
+  // are lossless whatever `typical` is. Prompt i
   // samples with stream i.
   GenerationOptions generation;
   KvType kv_type = KvType::kBFloat16;

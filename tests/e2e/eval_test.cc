@@ -102,6 +102,23 @@ TEST_F(EvalTest, SampledAndWithoutHeads) {
   EXPECT_EQ(result["identical"], true);
 }
 
+TEST_F(EvalTest, LossyTextsAreNotCalledIdentical) {
+  const std::vector<std::string> arguments = {
+      "--max-tokens", "30", "--temperature", "1", "--ignore-eos", "--lossy-typical", "0.05"};
+  const json result = Eval(arguments);
+  EXPECT_TRUE(result["identical"].is_null());
+  EXPECT_EQ(result["lossy"], "typical acceptance, epsilon 0.05, delta 0.223607");
+  EXPECT_EQ(Eval({"--max-tokens", "5"})["lossy"], false);
+  std::vector<std::string> text = {"eval", "--prompts", prompts_, "--html", dir_ / "page.html"};
+  text.insert(text.end(), arguments.begin(), arguments.end());
+  const std::string out = Tern(text).out;
+  EXPECT_NE(out.find("LOSSY"), std::string::npos) << out;
+  EXPECT_EQ(out.find("identical"), std::string::npos) << out;
+  const std::string page = ReadFile(dir_ / "page.html");
+  EXPECT_NE(page.find("LOSSY"), std::string::npos);
+  EXPECT_EQ(page.find("identical"), std::string::npos);
+}
+
 TEST_F(EvalTest, HeadsBesideTheModelAreUsed) {
   SaveMedusaHeads(model_ + "/medusa", RandomHeads(2, 64, 0.05f, 1), kVocab);
   EXPECT_EQ(Eval({"--max-tokens", "3"})["heads"], 2);

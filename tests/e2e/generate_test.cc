@@ -76,6 +76,22 @@ TEST_F(GenerateTest, OneJsonObject) {
   }
 }
 
+TEST_F(GenerateTest, TypicalAcceptanceSaysThatItIsLossy) {
+  const std::vector<std::string> request = {"--prompt",        "the cat",  "--max-tokens", "20",
+                                            "--lossy-typical", "0.09,0.3", "--seed",       "2"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), request.begin(), request.end());
+    return more;
+  };
+  const std::string label = "typical acceptance, epsilon 0.09, delta 0.3";
+  EXPECT_EQ(Json(with({"--temperature", "0.8"}))["timings"]["lossy"], label);
+  const ProgramResult text = Tern(with({"--temperature", "0.8"}));
+  EXPECT_NE(text.err.find("LOSSY: " + label), std::string::npos) << text.err;
+  EXPECT_FALSE(Json({"--prompt", "the cat", "--max-tokens", "3"})["timings"].contains("lossy"));
+  ExpectFailure(with({}), 2, "temperature 0");
+  EXPECT_NE(Tern({"--help"}).out.find("LOSSY"), std::string::npos);
+}
+
 TEST_F(GenerateTest, TheTextDoesNotDependOnDraftsRowsAndThreads) {
   const std::vector<std::string> request = {"--prompt", "the cat sat on the cat", "--max-tokens",
                                             "100",      "--ignore-eos",           "--temperature",
