@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "engine/error.h"
 #include "kernels/check.h"
@@ -52,37 +53,48 @@ TreeTopology TopologyFromPaths(std::span<const std::vector<int32_t>> rank_paths)
   return tree;
 }
 
-TreeTopology StaticTopology(int32_t rows) {
+TreeTopology BestTopology(int32_t rows,
+                          const std::function<double(int32_t depth, int32_t rank)>& chance,
+                          std::vector<double>* chances) {
   TERN_CHECK(rows >= 1) << rows;
-  // Chance that the continuation of this rank is right; measured for Medusa heads and n-gram
-  // look-up in the literature at about this level, and falling off alike. Lower ranks hardly ever
-  // pay for a row.
-  constexpr double kRankChance[] = {0.55, 0.14, 0.07, 0.04, 0.025, 0.02, 0.015, 0.01};
-  constexpr int32_t kRanks = static_cast<int32_t>(std::size(kRankChance));
   TreeTopology tree{{-1}, {0}, {0}};
   std::vector<double> gains{1.0};
-  std::vector<Candidate> open{{kRankChance[0], 0, 0}};
+  std::vector<Candidate> open;
+  const auto offer = [&](int32_t parent, int32_t rank) {
+    const auto above = static_cast<size_t>(parent);
+    const double gain = gains[above] * chance(tree.depths[above] + 1, rank);
+    if (gain > 0.0) open.push_back({gain, parent, rank});
+  };
+  offer(0, 0);
   // Best first: the next node is always the open one most likely to be accepted. It opens its own
   // first child and its next sibling; both are less likely, so the result is the best tree of each
   // size.
-  while (tree.rows() < rows) {
+  while (tree.rows() < rows && !open.empty()) {
     const auto best =
         std::max_element(open.begin(), open.end(),
                          [](const Candidate& a, const Candidate& b) { return a.gain < b.gain; });
     const Candidate node = *best;
     open.erase(best);
     const int32_t index = tree.rows();
-    const size_t parent = static_cast<size_t>(node.parent);
     tree.parents.push_back(node.parent);
-    tree.depths.push_back(tree.depths[parent] + 1);
+    tree.depths.push_back(tree.depths[static_cast<size_t>(node.parent)] + 1);
     tree.ranks.push_back(node.rank);
     gains.push_back(node.gain);
-    open.push_back({node.gain * kRankChance[0], index, 0});
-    if (node.rank + 1 < kRanks) {
-      open.push_back({gains[parent] * kRankChance[node.rank + 1], node.parent, node.rank + 1});
-    }
+    offer(index, 0);
+    offer(node.parent, node.rank + 1);
   }
+  if (chances != nullptr) *chances = std::move(gains);
   return tree;
+}
+
+TreeTopology StaticTopology(int32_t rows) {
+  // Chance that the continuation of this rank is right; measured for Medusa heads and n-gram
+  // look-up in the literature at about this level, and falling off alike. Lower ranks hardly ever
+  // pay for a row.
+  constexpr double kRankChance[] = {0.55, 0.14, 0.07, 0.04, 0.025, 0.02, 0.015, 0.01};
+  return BestTopology(rows, [&](int32_t, int32_t rank) {
+    return static_cast<size_t>(rank) < std::size(kRankChance) ? kRankChance[rank] : 0.0;
+  });
 }
 
 std::vector<int32_t> PathTo(std::span<const int32_t> parents, int32_t node) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,14 @@ struct TreeTopology {
 // The set must be prefix-closed and without duplicates. Throws Error(kInvalidArgument) naming the
 // path.
 TreeTopology TopologyFromPaths(std::span<const std::vector<int32_t>> rank_paths);
+
+// The tree of at most `rows` nodes, root included, whose nodes are likeliest to be accepted: the
+// chance of a node is `chance(depth, rank)` times its parent's; chances fall with the rank, and
+// nodes without any are left out. Its first n nodes are the tree of n rows. Where asked for,
+// `chances` [n] gets those of the nodes, 1 for the root. REQUIRES rows >= 1.
+TreeTopology BestTopology(int32_t rows,
+                          const std::function<double(int32_t depth, int32_t rank)>& chance,
+                          std::vector<double>* chances = nullptr);
 
 // The tree of `rows` nodes, root included, that a drafter of typical accuracy gains most from. It
 // does not see the text: a rank's chance of being right is taken from a fixed table. Its first n

@@ -195,6 +195,28 @@ void RunAgainst(const BenchOptions& options, const CommonOptions& common) {
     std::cout << Json{{"against", options.against}, {"comparisons", json}}.dump(2) << std::endl;
 }
 
+void PrintPredictions(const ReplayReport& report) {
+  const MachineFigures& here = report.here;
+  std::printf(
+      "\nPREDICTION for other machines (not measured) from figures of one core here, which reads\n"
+      "%.1f GB/s and does %.0f G int8 products/s; a pass here on %d, and on one thread, in ms:\n",
+      1e-9 * here.read_bytes / here.threads, 1e-9 * here.int8_products / here.threads,
+      here.threads);
+  for (const PassFigures& pass : here.passes) {
+    std::printf("  %d rows %.2f, %.2f; %.0f MB, %.2f that threads do not shorten\n", pass.rows,
+                1e3 * pass.seconds, 1e3 * pass.one_thread_seconds, 1e-6 * pass.bytes,
+                1e3 * FixedSeconds(pass, here));
+  }
+  const auto line = [](const char* name, const Prediction& p) {
+    std::printf(
+        "%-11s %2d cores, %5.1f GB/s: plain %7.1f tokens/s, replayed %7.1f (%.2fx, %d rows)\n",
+        name, p.machine.cores, 1e-9 * p.machine.read_bytes, p.plain_tokens_per_second,
+        p.tokens_per_second, p.speedup(), p.rows);
+  };
+  line("for here", report.own);
+  for (const Prediction& prediction : report.predictions) line("predicted", prediction);
+}
+
 void PrintReplay(const ReplayReport& report, const BenchOptions& options, uint64_t seed) {
   std::printf(
       "REPLAY of --acceptance %s: drafts are accepted by these rates, seed %llu;\n"
@@ -217,10 +239,43 @@ void PrintReplay(const ReplayReport& report, const BenchOptions& options, uint64
   for (const double cost : report.pass_costs) std::printf(" %.2f", cost);
   std::printf("\n%-24s %s%s%s\n", "drafts at the end", report.draft_mode.c_str(),
               report.draft_reason.empty() ? "" : ": ", report.draft_reason.c_str());
+  PrintPredictions(report);
+}
+
+Json PredictionJson(const Prediction& prediction) {
+  return {{"cores", prediction.machine.cores},
+          {"gb_per_s", 1e-9 * prediction.machine.read_bytes},
+          {"plain_tokens_per_second", prediction.plain_tokens_per_second},
+          {"tokens_per_second", prediction.tokens_per_second},
+          {"speedup", prediction.speedup()},
+          {"rows", prediction.rows}};
+}
+
+// What the predictions go by.
+Json BasisJson(const ReplayReport& report) {
+  const MachineFigures& here = report.here;
+  Json passes = Json::array();
+  for (const PassFigures& pass : here.passes) {
+    passes.push_back({{"rows", pass.rows},
+                      {"ms", 1e3 * pass.seconds},
+                      {"one_thread_ms", 1e3 * pass.one_thread_seconds},
+                      {"fixed_ms", 1e3 * FixedSeconds(pass, here)},
+                      {"mb_read", 1e-6 * pass.bytes}});
+  }
+  return {{"threads", here.threads},
+          {"read_gb_per_s", 1e-9 * here.read_bytes},
+          {"int8_gmac_per_s_per_core", 1e-9 * here.int8_products / here.threads},
+          {"passes", passes},
+          {"plain_rest_ms", 1e3 * here.plain_rest_seconds},
+          {"drafted_rest_ms", 1e3 * here.drafted_rest_seconds},
+          {"for_here", PredictionJson(report.own)}};
 }
 
 void PrintReplayJson(const ReplayReport& report, const BenchOptions& options, uint64_t seed) {
   const ReplayBenchOptions& replay = options.replay;
+  Json predictions = Json::array();
+  for (const Prediction& prediction : report.predictions)
+    predictions.push_back(PredictionJson(prediction));
   const Json json = {
       {"machine", {{"cpu", CpuName()}, {"threads", ThreadCount()}, {"target", CurrentTarget()}}},
       {"replay",
@@ -243,7 +298,9 @@ void PrintReplayJson(const ReplayReport& report, const BenchOptions& options, ui
         {"plan_share", report.plan_share},
         {"pass_costs", report.pass_costs},
         {"draft_mode", report.draft_mode},
-        {"draft_reason", report.draft_reason}}},
+        {"draft_reason", report.draft_reason},
+        {"predictions", predictions},
+        {"prediction_basis", BasisJson(report)}}},
       {"peak_memory_mb", PeakMemoryMb()}};
   std::cout << json.dump(2) << std::endl;
 }

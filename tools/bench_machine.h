@@ -3,6 +3,7 @@
 #ifndef TERN_TOOLS_BENCH_MACHINE_H_
 #define TERN_TOOLS_BENCH_MACHINE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ class MachineCeilings {
   void Release() { memory_ = {}; }
   // Medians so far. REQUIRES one Measure.
   double read_bytes() const { return Median(read_); }
+  double most_read_bytes() const { return *std::max_element(read_.begin(), read_.end()); }
   double int8_products() const { return Median(int8_); }
   // oneDNN's bf16 GEMM (fp32 where the CPU has no bf16), measured once.
   double bf16_products() const { return bf16_; }

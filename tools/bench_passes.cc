@@ -14,6 +14,7 @@
 #include "engine/transformer.h"
 #include "engine/workspace.h"
 #include "engine/zero_skip.h"
+#include "kernels/parallel.h"
 
 namespace tern {
 namespace {
@@ -228,6 +229,16 @@ void CheckOptions(const Model& model, const PassBenchOptions& options) {
   }
 }
 
+// Every pass from `first` on once more, on one thread.
+void AddOneThread(std::vector<PassResult>& passes, size_t first) {
+  const std::vector<PassResult> all(passes.begin() + static_cast<std::ptrdiff_t>(first),
+                                    passes.end());
+  for (PassResult pass : all) {
+    pass.one_thread = true;
+    passes.push_back(pass);
+  }
+}
+
 }  // namespace
 
 const char* ToString(PassKind kind) {
@@ -262,8 +273,6 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
   PassBench& bench = *benches.front();
   report.logits_hash = bench.LogitsHash();
   report.zero_gates = bench.ZeroGates();
-  constexpr PassKind kKinds[] = {PassKind::kNothing, PassKind::kGreedy, PassKind::kSampled,
-                                 PassKind::kLogits};
   MachineCeilings machine;
   // Per context: prefix, then rounds. Then the prefill.
   const double parts = static_cast<double>(options.contexts.size()) * (options.rounds + 1.0) +
@@ -276,7 +285,7 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
     std::vector<std::vector<double>> seconds;
     for (const auto& each : benches) each->Fill(context);
     for (const int32_t rows : options.rows) {
-      for (const PassKind kind : kKinds) {
+      for (const PassKind kind : options.kinds) {
         for (const KvType type : options.kv_types) {
           report.passes.push_back({rows, context, type, kind});
           if (rows == 1 && benches.front()->has_zero_skip())
@@ -284,22 +293,26 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
         }
       }
     }
+    if (options.one_thread_too) AddOneThread(report.passes, first);
     seconds.resize(report.passes.size() - first);
     for (int32_t round = 0; round <= options.rounds; ++round) {
       machine.Measure();
       // Bring back into the caches what fits there.
-      for (const PassKind kind : kKinds) bench.Pass(1, kind, false);
+      for (const PassKind kind : options.kinds) bench.Pass(1, kind, false);
       for (size_t i = 0; i < seconds.size(); ++i) {
         PassResult& pass = report.passes[first + i];
         PassBench& its = bench_of(pass.kv_type);
+        const WithThreads threads(pass.one_thread ? 1 : ThreadCount());
         const double time = its.Pass(pass.rows, pass.kind, pass.zero_skip);
         pass.bytes = its.Bytes(pass.context, pass.kind) - its.skipped_bytes();
         if (round > 0) seconds[i].push_back(time);
       }
       progress(++done / parts);
     }
-    for (size_t i = 0; i < seconds.size(); ++i)
+    for (size_t i = 0; i < seconds.size(); ++i) {
       report.passes[first + i].seconds = Median(seconds[i]);
+      report.passes[first + i].least_seconds = std::ranges::min(seconds[i]);
+    }
   }
   if (options.prefill > 0) {
     std::vector<double> seconds;
@@ -318,6 +331,7 @@ PassBenchReport BenchPasses(const Model& model, const PassBenchOptions& options,
         its.LimitSeconds(pass.rows, pass.context, pass.kind, pass.rows, skipped, machine);
   }
   report.read_bytes = machine.read_bytes();
+  report.most_read_bytes = machine.most_read_bytes();
   report.int8_products = machine.int8_products();
   report.bf16_products = machine.bf16_products();
   machine.Release();

@@ -32,6 +32,9 @@ struct PassBenchOptions {
   int32_t prefill = 512;                               // tokens; 0: none
   int32_t prefill_chunk = 512;                         // rows of a pass of the prefill
   int32_t rounds = 7;
+  std::vector<PassKind> kinds = {PassKind::kNothing, PassKind::kGreedy, PassKind::kSampled,
+                                 PassKind::kLogits};
+  bool one_thread_too = false;  // every pass also on one thread, in turns
 };
 
 // The least a piece of work costs: bytes that must come from memory while products are computed.
@@ -44,7 +47,9 @@ struct PassResult {
   KvType kv_type = KvType::kBFloat16;
   PassKind kind = PassKind::kLogits;
   bool zero_skip = false;      // for one row, where the model has the copies: both ways
+  bool one_thread = false;     // instead of all
   double seconds = 0.0;        // median
+  double least_seconds = 0.0;  // what others on the machine disturb least
   double bytes = 0.0;          // read from memory, by count
   double limit_seconds = 0.0;  // by the ceilings of the same run
   double share() const { return limit_seconds / seconds; }
@@ -58,6 +63,7 @@ struct PrefillResult {
 
 struct PassBenchReport {
   double read_bytes = 0.0, int8_products = 0.0, bf16_products = 0.0;  // per second
+  double most_read_bytes = 0.0;                                       // of all measurements
   std::vector<PassResult> passes;
   PrefillResult prefill;
   double zero_gates = 0.0;                        // share, over the rows of a pass

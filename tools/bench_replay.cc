@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/replay_drafter.h"
 #include "engine/scheduler.h"
+#include "engine/step_facts.h"
 #include "engine/synthetic_heads.h"
 #include "engine/synthetic_tokenizer.h"
 #include "tools/bench_machine.h"
@@ -21,11 +22,18 @@ using Clock = std::chrono::steady_clock;
 constexpr int32_t kPromptTokens = 16;
 constexpr float kHeadScale = 0.02f;
 
+// The machines that are predicted: desktops and servers of a common size.
+constexpr MachineShape kMachines[] = {{8, 60e9}, {8, 100e9}, {16, 60e9}, {16, 100e9}};
+constexpr int32_t kPredictRounds = 9;
+constexpr double kReplayShare = 0.8;  // of the progress; the rest are passes for the predictions
+
 // What became of the sequences of one run, or of several.
 struct Counts {
   double tokens = 0.0, seconds = 0.0;
   double steps = 0.0, verify_steps = 0.0, drafted = 0.0, accepted = 0.0;
   double draft_seconds = 0.0, plan_seconds = 0.0;
+  // Of steps that verified drafts, and of the others: how many, and their time outside of passes.
+  double drafted_passes = 0.0, plain_passes = 0.0, drafted_rest = 0.0, plain_rest = 0.0;
   std::vector<double> accepted_at_depth = std::vector<double>(kMaxRows);
 
   double rate() const { return tokens / seconds; }
@@ -39,6 +47,11 @@ struct Counts {
     for (size_t i = 0; i < accepted_at_depth.size(); ++i)
       accepted_at_depth[i] += static_cast<double>(timings.accepted_at_depth[i]);
   }
+  void Add(const StepFacts& step) {
+    const bool verifies = !step.nodes.empty();
+    (verifies ? drafted_passes : plain_passes) += 1.0;
+    (verifies ? drafted_rest : plain_rest) += step.seconds - step.pass_seconds;
+  }
   void Add(const Counts& run) {
     tokens += run.tokens;
     seconds += run.seconds;
@@ -48,6 +61,10 @@ struct Counts {
     accepted += run.accepted;
     draft_seconds += run.draft_seconds;
     plan_seconds += run.plan_seconds;
+    drafted_passes += run.drafted_passes;
+    plain_passes += run.plain_passes;
+    drafted_rest += run.drafted_rest;
+    plain_rest += run.plain_rest;
     for (size_t i = 0; i < accepted_at_depth.size(); ++i)
       accepted_at_depth[i] += run.accepted_at_depth[i];
   }
@@ -73,8 +90,10 @@ class ReplayBench {
       ids.push_back(scheduler_.Submit({.prompt = Prompt(),
                                        .options = Options(mode),
                                        .on_step =
-                                           [&written, i](const StepProgress& progress) {
+                                           [&, i](const StepProgress& progress) {
                                              written[i] = progress.so_far.token_ids.size();
+                                             if (progress.step != nullptr)
+                                               counts.Add(*progress.step);
                                              return true;
                                            },
                                        .on_finish =
@@ -175,6 +194,26 @@ void Describe(const Counts& sum, ReplayReport& report) {
   }
 }
 
+// Steps that never drafted leave as much outside of their passes as plain ones.
+void AddPredictions(const Model& model, const ReplayBenchOptions& options, const Counts& sum,
+                    const Counts& plain, const std::function<void(double)>& progress,
+                    ReplayReport& report) {
+  const int32_t most = std::min(kMaxRows, options.sequences * options.max_rows);
+  const int32_t context = kPromptTokens + options.tokens / 2;
+  MachineFigures& here = report.here = MeasureMachine(
+      model, most, std::min(context, model.config.max_position_embeddings - most), options.kv_type,
+      kPredictRounds,
+      [&progress](double share) { progress(kReplayShare + (1.0 - kReplayShare) * share); });
+  here.plain_rest_seconds = plain.plain_rest / plain.plain_passes;
+  here.drafted_rest_seconds =
+      sum.drafted_passes > 0.0 ? sum.drafted_rest / sum.drafted_passes : here.plain_rest_seconds;
+  const auto predict = [&](const MachineShape& machine) {
+    return Predict(here, *options.rates, options.sequences, most / options.sequences, machine);
+  };
+  report.own = predict({here.threads, here.read_bytes});
+  for (const MachineShape& machine : kMachines) report.predictions.push_back(predict(machine));
+}
+
 }  // namespace
 
 ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
@@ -189,7 +228,7 @@ ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
   bench.Run(options.draft, &last);
   ReplayReport report;
   std::vector<double> plain_rates, rates;
-  Counts sum;
+  Counts sum, plain_sum;
   for (int32_t round = 0; round < options.rounds; ++round) {
     Counts plain, replayed;
     Timings ignored;
@@ -201,7 +240,8 @@ ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
     rates.push_back(replayed.rate());
     report.speedups.push_back(replayed.rate() / plain.rate());
     sum.Add(replayed);
-    progress(static_cast<double>(round + 1) / options.rounds);
+    plain_sum.Add(plain);
+    progress(kReplayShare * (round + 1) / options.rounds);
   }
   report.tokens_per_second = Median(rates);
   report.plain_tokens_per_second = Median(plain_rates);
@@ -212,6 +252,7 @@ ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
   const int32_t most = std::min(kMaxRows, options.sequences * options.max_rows);
   for (int32_t rows = 1; rows <= most; ++rows)
     report.pass_costs.push_back(bench.cost().OfPass(rows));
+  AddPredictions(model, options, sum, plain_sum, progress, report);
   return report;
 }
 

@@ -13,6 +13,7 @@
 #include "engine/generation_options.h"
 #include "engine/model.h"
 #include "kernels/kv_block.h"
+#include "tools/bench_predict.h"
 
 namespace tern {
 
@@ -41,6 +42,11 @@ struct ReplayReport {
   std::string draft_mode, draft_reason;
   // [rows - 1] a pass in passes of one row, as the planner sees it in the end.
   std::vector<double> pass_costs;
+  // What the predictions below go by, and what they give for this very machine: to be held against
+  // what was measured.
+  MachineFigures here;
+  Prediction own;
+  std::vector<Prediction> predictions;  // for machines that are not this one
 };
 
 // Random heads, as many as there are rates, with a shortlist. Plain and speculative runs take turns

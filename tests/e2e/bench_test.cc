@@ -67,12 +67,23 @@ TEST(Bench, ReplaysAcceptance) {
     EXPECT_DOUBLE_EQ(replay["acceptance_length"].get<double>(), 4.0);
     EXPECT_EQ(replay["accepted_per_depth"], json({1.0, 1.0, 1.0}));
     EXPECT_EQ(replay["seed"], 9);
+    EXPECT_GT(replay["plan_share"].get<double>(), 0.0);
+    EXPECT_LE(replay["plan_share"], replay["draft_share"]);
+    ASSERT_EQ(replay["predictions"].size(), 4u);
+    for (const json& prediction : replay["predictions"]) {
+      EXPECT_GT(prediction["plain_tokens_per_second"].get<double>(), 0.0);
+      EXPECT_GE(prediction["tokens_per_second"], prediction["plain_tokens_per_second"]);
+      EXPECT_GE(prediction["cores"], 8);
+      EXPECT_GE(prediction["gb_per_s"].get<double>(), 60.0);
+    }
+    EXPECT_EQ(replay["prediction_basis"]["passes"][0]["rows"], 1);
   }
   const ProgramResult text =
       Bench({"--synthetic", "tiny", "--acceptance", "0.5,0.2", "--seed", "4"});
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_EQ(text.out.rfind("REPLAY of --acceptance 0.5,0.2: ", 0), 0u) << text.out;
   EXPECT_NE(text.out.find("seed 4;"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("PREDICTION for other machines (not measured)"), std::string::npos);
 }
 
 TEST(Bench, TypesOfKvTakeTurns) {
