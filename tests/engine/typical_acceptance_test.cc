@@ -167,7 +167,37 @@ TEST_F(TypicalTexts, WhatIsNeverUnlikelyEnoughBecomesTheText) {
   EXPECT_NE(lossless.token_ids, result.token_ids);
 }
 
-// Penalties count a path while its rows are looked at, and no longer.
+// Penalties count a path while its rows are looked at, and no longer: what is sampled behind
+// accepted tokens is what plain decoding samples there.
+TEST_F(TypicalTexts, SampledTokensFollowTheirOwnHistory) {
+  options_.typical.epsilon = 1e-30f;
+  options_.sampling.temperature = 4.0f;
+  options_.sampling.repetition_penalty = 0.1f;  // makes what was counted far likelier
+  const std::vector<TokenId> told = RandomTokens(80, 250, 8);
+  std::vector<TokenId> whole = prompt_;
+  whole.insert(whole.end(), told.begin(), told.end());
+  oracle_->SetText(whole);
+  // The last token of every pass is sampled.
+  std::vector<size_t> sampled;
+  const StepCallback on_step = [&sampled](const StepProgress& progress) {
+    sampled.push_back(progress.so_far.token_ids.size() - 1);
+    return true;
+  };
+  const GenerationResult result = generator_->Generate(prompt_, options_, on_step);
+  EXPECT_GT(result.timings.accepted, 10);
+  Generator plain(model_, tokenizer_);
+  GenerationOptions one = options_;
+  one.typical = {};
+  one.max_tokens = 1;
+  EXPECT_GT(sampled.size(), 10u);
+  for (const size_t at : sampled) {
+    whole = prompt_;
+    whole.insert(whole.end(), result.token_ids.begin(),
+                 result.token_ids.begin() + static_cast<std::ptrdiff_t>(at));
+    EXPECT_EQ(plain.Generate(whole, one).token_ids[0], result.token_ids[at]) << at;
+  }
+}
+
 TEST_F(TypicalTexts, WhereNothingIsTypicalTextsArePlainOnes) {
   options_.sampling.repetition_penalty = 1.2f;
   options_.sampling.frequency_penalty = 0.5f;
