@@ -12,7 +12,7 @@
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
 #include "kernels/kv_block.h"
-#include "trainer/hidden_cache.h"
+#include "trainer/hidden_cache_writer.h"
 
 namespace tern {
 

@@ -14,14 +14,21 @@ constexpr uint64_t kOrder = 1;  // the same for every --seed, so that runs can b
 
 }  // namespace
 
-HeadRows::HeadRows(const HiddenCache& cache) : cache_(cache), first_rows_{0} {
+HeadRows::HeadRows(const HiddenCache& cache) : cache_(cache), first_rows_{0}, text_rows_{0} {
   for (uint64_t s = 0; s < cache.sequences(); ++s) {
-    texts_.push_back(PermutedIndex(s, cache.sequences(), kOrder));
-    const HiddenSequence sequence = cache.Sequence(texts_.back());
-    // Positions prompt_length - 1 to tokens - 3.
-    const auto end = static_cast<int64_t>(sequence.tokens.size()) - 2;
-    const int64_t rows = std::max<int64_t>(0, end - (sequence.prompt_length - 1));
-    first_rows_.push_back(first_rows_.back() + static_cast<uint64_t>(rows));
+    const uint64_t text = PermutedIndex(s, cache.sequences(), kOrder);
+    const std::span<const uint8_t> wrote = cache.Sequence(text).assistant;
+    for (auto next = wrote.begin(); next != wrote.end();) {
+      const auto begin = std::find(next, wrote.end(), 1);
+      next = std::find(begin, wrote.end(), 0);
+      if (next - begin < 2) continue;
+      const auto first = static_cast<size_t>(begin - wrote.begin());
+      const auto end = static_cast<size_t>(next - wrote.begin());
+      // Every text begins with a prompt of a token or more: there is a token before `first`.
+      stretches_.push_back({text, first - 1, end});
+      first_rows_.push_back(first_rows_.back() + (end - first - 1));
+    }
+    text_rows_.push_back(first_rows_.back());
   }
   constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
   if (size() == 0) {
@@ -39,10 +46,9 @@ HeadRows::Place HeadRows::Locate(uint64_t row) const {
   TERN_CHECK(row < size()) << row;
   const auto behind = std::ranges::upper_bound(first_rows_, row);
   const auto s = static_cast<size_t>(behind - first_rows_.begin()) - 1;
-  const HiddenSequence sequence = cache_.Sequence(texts_[s]);
-  const uint64_t position =
-      static_cast<uint64_t>(sequence.prompt_length) - 1 + (row - first_rows_[s]);
-  return {sequence, static_cast<size_t>(position)};
+  const Stretch& stretch = stretches_[s];
+  return {stretch.text, cache_.Sequence(stretch.text),
+          stretch.position + static_cast<size_t>(row - first_rows_[s]), stretch.end};
 }
 
 void HeadRowSampler::Read(uint64_t row, std::span<int32_t> out) const {

@@ -1,6 +1,6 @@
-// Which places of a hidden-state cache heads are trained on: every token from a prompt's last one
-// on that has the token after next behind it, so that head 1 has something to predict and all
-// targets are the model's own words.
+// Which places of a hidden-state cache heads are trained on: every token that has two of the
+// model's own behind it, so that head 1 has something to predict and all targets are the model's
+// words.
 #ifndef TERN_TRAINER_HEAD_ROWS_H_
 #define TERN_TRAINER_HEAD_ROWS_H_
 
@@ -22,18 +22,26 @@ class HeadRows {
   const HiddenCache& cache() const { return cache_; }
   uint64_t size() const { return first_rows_.back(); }
   // Rows of the first `sequences` texts of that order.
-  uint64_t RowsBefore(uint64_t sequences) const { return first_rows_[sequences]; }
+  uint64_t RowsBefore(uint64_t sequences) const { return text_rows_[sequences]; }
 
   struct Place {
+    uint64_t text;  // its number in the cache
     HiddenSequence sequence;
     size_t position;  // in the sequence
+    size_t end;  // behind the model's tokens that follow without a break: targets lie before it
   };
   Place Locate(uint64_t row) const;
 
  private:
   const HiddenCache& cache_;
-  std::vector<uint64_t> texts_;       // [sequences] the order
-  std::vector<uint64_t> first_rows_;  // [sequences + 1]
+  // Tokens of the model in a row, from the one before them on.
+  struct Stretch {
+    uint64_t text;
+    size_t position, end;
+  };
+  std::vector<Stretch> stretches_;    // with a row or more, in the order of their texts
+  std::vector<uint64_t> first_rows_;  // [stretches + 1]
+  std::vector<uint64_t> text_rows_;   // [sequences + 1] in that order
 };
 
 // Rows [0, count) in an order drawn anew for each epoch.

@@ -92,7 +92,7 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
     for (size_t k = 0; k < heads_; ++k) {
       const size_t target = place.position + 2 + k;  // head k + 1 predicts token t + 1 + (k + 1)
       const auto& tokens = place.sequence.tokens;
-      targets_[b * heads_ + k] = target < tokens.size() ? tokens[target] : -1;
+      targets_[b * heads_ + k] = target < place.end ? tokens[target] : -1;
     }
   }
   return pass_->Run({std::as_const(hidden_).View(rows.size(), d_), targets_}, head_weights_, scale,

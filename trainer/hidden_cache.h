@@ -5,10 +5,16 @@
 //     shard-00000.safetensors
 //       sequence_starts  I64  [s + 1]  row of each text's first token; the last entry is n
 //       tokens           I32  [n]
-//       prompt_lengths   I32  [s]      tokens of each text that were given, not generated
+//       prompt_lengths   I32  [s]      tokens of each text before the first that the model wrote
+//       assistant        U8   [n]      1 where the model wrote the token, else 0; where a shard has
+//                                      none, all behind the prompt are the model's
 //       hidden           BF16 [n, d]   post-final-norm; 0 at each text's last token, which was
-//                                      sampled and never run
-//     manifest.json  the backbone's fingerprint and sizes, what made the texts, the shards
+//                                      sampled and never run. None where hidden_stored is false
+//       teacher_ids      I32  [n, K]   only where teacher_top_k = K > 0: row t is the distribution
+//       teacher_probs    F32  [n, K]   of token t + 1 at temperature 1, its most probable tokens,
+//                                      largest first; 0 where the model did not write token t + 1
+//     manifest.json  the backbone's fingerprint and sizes, what made the texts, the shards;
+//                    hidden_stored and teacher_top_k where they are not true and 0
 // Shards appear whole, then the manifest names them: a killed writer loses its last shard at most.
 #ifndef TERN_TRAINER_HIDDEN_CACHE_H_
 #define TERN_TRAINER_HIDDEN_CACHE_H_
@@ -23,7 +29,6 @@
 #include "engine/safetensors.h"
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
-#include "trainer/directory_lock.h"
 
 namespace tern {
 
@@ -36,7 +41,9 @@ struct HiddenCacheInfo {
   std::string backbone_fingerprint;
   int32_t hidden_size = 0, vocab_size = 0;
   uint64_t planned_sequences = 0;  // the cache is complete when it has so many
-  nlohmann::json made_by;          // flat object: everything that decides the bytes
+  bool hidden_stored = true;  // false: whoever needs hidden states runs the model on the tokens
+  int32_t teacher_top_k = 0;  // K; 0: no teacher's probabilities
+  nlohmann::json made_by;     // flat object: everything that decides the bytes
   std::vector<HiddenShardInfo> shards;
 
   uint64_t sequences() const;
@@ -44,44 +51,29 @@ struct HiddenCacheInfo {
   bool complete() const { return sequences() == planned_sequences; }
 };
 
+inline constexpr char kHiddenCacheFormat[] = "tern-hidden-cache-1";
+
+// The manifest's path in a cache's folder.
+std::string HiddenManifestPath(const std::string& dir);
 // Throws kNotFound, or kBadFile naming the field.
 HiddenCacheInfo ReadHiddenCacheInfo(const std::string& dir);
 
-// One text. hidden [tokens.size(), d].
-struct HiddenSequence {
-  std::span<const TokenId> tokens;
-  MatView<const BFloat16> hidden;
-  int32_t prompt_length = 0;
+// Row t: the K most probable tokens in place of t + 1, and how probable they are; all 0 where the
+// model did not write t + 1. K = 0 (no columns): there are none.
+struct TeacherRows {
+  MatView<const TokenId> ids;  // [n, K]
+  MatView<const float> probs;  // [n, K]
 };
 
-// Writes texts in order; a new writer goes on behind the last whole shard of the folder. The same
-// texts give the same bytes, however often writing was interrupted.
-class HiddenCacheWriter {
- public:
-  // `info` without shards. A shard ends with the text that takes it to `shard_bytes` of hidden
-  // states. Throws kInvalidArgument naming the first difference where the folder holds texts that
-  // something else made, kOverloaded while another process writes there.
-  HiddenCacheWriter(const std::string& dir, HiddenCacheInfo info, uint64_t shard_bytes);
-
-  uint64_t sequences() const { return info_.sequences() + prompt_lengths_.size(); }
-  const HiddenCacheInfo& info() const { return info_; }  // of what lies on disk
-  void Append(const HiddenSequence& sequence);
-  // Writes what is pending. REQUIRES that all planned texts were appended.
-  void Finish();
-
- private:
-  void WriteShard();
-  void WriteManifest() const;
-
-  std::string dir_;
-  DirectoryLock lock_;
-  HiddenCacheInfo info_;
-  uint64_t shard_bytes_;
-  // The pending shard.
-  std::vector<int64_t> starts_;  // of its texts; the end of the last one comes on writing
-  std::vector<TokenId> tokens_;
-  std::vector<int32_t> prompt_lengths_;
-  std::vector<BFloat16> hidden_;
+// One text of n tokens.
+struct HiddenSequence {
+  std::span<const TokenId> tokens;  // [n]
+  MatView<const BFloat16> hidden;   // [n, d]; no rows where they are not stored
+  int32_t prompt_length = 0;        // tokens before the first that the model wrote
+  // [n] 1 where the model wrote the token. A cache fills it; a writer takes an empty one for "all
+  // behind the prompt".
+  std::span<const uint8_t> assistant = {};
+  TeacherRows teacher = {};
 };
 
 // The mapped cache. Texts are numbered in the order they were written.
@@ -98,13 +90,20 @@ class HiddenCache {
 
  private:
   struct Shard {
+    explicit Shard(const std::string& path) : file(path) {}
     SafetensorsFile file;
     std::span<const int64_t> starts;
     std::span<const TokenId> tokens;
     std::span<const int32_t> prompt_lengths;
     std::span<const BFloat16> hidden;
+    std::span<const uint8_t> assistant;
+    std::span<const TokenId> teacher_ids;
+    std::span<const float> teacher_probs;
+    std::vector<uint8_t> made_assistant;  // what `assistant` views where the file has none
   };
   Shard OpenShard(const HiddenShardInfo& info) const;
+  static void CheckTexts(const std::string& path, const Shard& shard, size_t n);
+  void CheckValues(const std::string& path, const Shard& shard) const;
 
   std::string dir_;
   HiddenCacheInfo info_;
@@ -112,8 +111,7 @@ class HiddenCache {
   std::vector<uint64_t> first_sequences_;  // [shards + 1]
 };
 
-// The tokens that the model wrote, without the prompts' ones, the most frequent first: the
-// shortlist of draft heads.
+// The tokens that the model wrote, the most frequent first: the shortlist of draft heads.
 std::vector<TokenId> TokensByFrequency(const HiddenCache& cache);
 
 }  // namespace tern

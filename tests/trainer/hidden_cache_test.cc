@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "tests/support/tiny_model.h"
 #include "trainer/distill.h"
 #include "trainer/head_rows.h"
+#include "trainer/hidden_cache_writer.h"
 
 namespace tern::test {
 namespace {
@@ -84,6 +86,10 @@ TEST_F(HiddenCacheTest, ReadsWhatWasWritten) {
   for (uint32_t i = 0; i < 30; ++i) {
     const Text expected = MakeText(i);
     const HiddenSequence got = cache.Sequence(i);
+    ASSERT_EQ(got.assistant.size(), expected.tokens.size());
+    for (size_t t = 0; t < got.assistant.size(); ++t)
+      EXPECT_EQ(got.assistant[t], t >= static_cast<size_t>(expected.prompt_length) ? 1 : 0);
+    EXPECT_EQ(got.teacher.ids.cols, 0u);
     EXPECT_TRUE(std::ranges::equal(got.tokens, expected.tokens)) << i;
     EXPECT_EQ(got.prompt_length, expected.prompt_length);
     ASSERT_EQ(got.hidden.rows, expected.tokens.size());
@@ -110,6 +116,67 @@ TEST_F(HiddenCacheTest, RanksTheTokensThatWereWritten) {
   for (size_t i = 1; i < ranked.size(); ++i) EXPECT_GE(count(i - 1), count(i));
 }
 
+// Without hidden states, with a mask of several stretches and a teacher's two best tokens.
+TEST_F(HiddenCacheTest, TokensMaskAndTeacherAlone) {
+  HiddenCacheInfo info = Info(2);
+  info.hidden_stored = false;
+  info.teacher_top_k = 2;
+  const std::vector<TokenId> tokens = {7, 8, 9, 10, 11};
+  const std::vector<uint8_t> assistant = {0, 1, 0, 1, 1};
+  const std::vector<TokenId> ids = {8, 1, 0, 0, 10, 2, 11, 3, 0, 0};
+  const std::vector<float> probs = {0.5f, 0.25f, 0, 0, 0.75f, 0.125f, 1, 0, 0, 0};
+  const TeacherRows teacher = {{ids.data(), 5, 2}, {probs.data(), 5, 2}};
+  {
+    HiddenCacheWriter writer(data_, info, kShardBytes);
+    for (int i = 0; i < 2; ++i) writer.Append({tokens, {}, 1, assistant, teacher});
+    writer.Finish();
+  }
+  const HiddenCache cache(data_);
+  EXPECT_FALSE(cache.info().hidden_stored);
+  ASSERT_EQ(cache.sequences(), 2u);
+  const HiddenSequence got = cache.Sequence(1);
+  EXPECT_EQ(got.hidden.rows, 0u);
+  EXPECT_EQ(got.prompt_length, 1);
+  EXPECT_TRUE(std::ranges::equal(got.tokens, tokens));
+  EXPECT_TRUE(std::ranges::equal(got.assistant, assistant));
+  ASSERT_EQ(got.teacher.ids.rows, 5u);
+  ASSERT_EQ(got.teacher.probs.cols, 2u);
+  EXPECT_TRUE(std::equal(ids.begin(), ids.end(), got.teacher.ids.data));
+  EXPECT_TRUE(std::equal(probs.begin(), probs.end(), got.teacher.probs.data));
+
+  const std::string other =
+      ErrorText([&] { HiddenCacheWriter writer(data_, Info(2), kShardBytes); });
+  EXPECT_NE(other.find("hidden states stored: expected false, got true"), std::string::npos)
+      << other;
+  std::string bytes = ReadFile(Shard(0));
+  bytes.back() = 2;
+  WriteFileAtomically(Shard(0), bytes);
+  EXPECT_NE(ReadError().find("assistant[9]: expected 0 or 1, got 2"), std::string::npos)
+      << ReadError();
+}
+
+// Shards once had no mask.
+TEST_F(HiddenCacheTest, ShardsWithoutAMaskAreTheModelsBehindThePrompt) {
+  WriteUntil(data_, 30);
+  std::string bytes = ReadFile(Shard(0));
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  nlohmann::json tensors = nlohmann::json::parse(bytes.substr(8, header));
+  const auto mask = tensors["assistant"]["data_offsets"];
+  tensors.erase("assistant");
+  std::string text = tensors.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  header = text.size();
+  const std::string data = bytes.substr(bytes.size() - mask[1].get<size_t>());
+  bytes.assign(reinterpret_cast<const char*>(&header), sizeof(header));
+  WriteFileAtomically(Shard(0), bytes + text + data.substr(0, mask[0].get<size_t>()));
+  const HiddenCache cache(data_);
+  const HiddenSequence got = cache.Sequence(0);
+  const auto written = std::ranges::count(got.assistant, 1);
+  EXPECT_EQ(written, std::ssize(got.tokens) - got.prompt_length);
+  EXPECT_EQ(got.assistant.back(), MakeText(0).prompt_length < std::ssize(got.tokens) ? 1 : 0);
+}
+
 TEST_F(HiddenCacheTest, GoesOnBehindTheLastWholeShard) {
   WriteUntil(data_, 30);
   const std::string other = dir_ / "other";
@@ -132,6 +199,10 @@ TEST_F(HiddenCacheTest, AnotherSourceIsRefused) {
                              "\"00000000deadbeef\", got \"0123456789abcdef\"; give another "
                              "--out, or the command that began this folder");
   info = Info();
+  info.made_by["--more"] = 1;
+  EXPECT_NE(error(info).find("--more: expected null, got 1"), std::string::npos) << error(info);
+  info.made_by.clear();
+  EXPECT_NE(error(info).find("--seed: expected 3, got null"), std::string::npos) << error(info);
   info.made_by["--seed"] = 4;
   EXPECT_NE(error(info).find("--seed: expected 3, got 4"), std::string::npos) << error(info);
   EXPECT_NE(error(Info(31)).find("planned_sequences: expected 30, got 31"), std::string::npos);
@@ -156,7 +227,7 @@ TEST_F(HiddenCacheTest, DefectsAreNamed) {
     return ReadError();
   };
   const HiddenCacheInfo info = ReadHiddenCacheInfo(data_);
-  const size_t hidden_bytes = info.shards[1].tokens * kD * 2;
+  const size_t hidden_bytes = info.shards[1].tokens * (kD * 2 + 1);  // and the mask
   const size_t lengths = hidden_bytes + info.shards[1].sequences * 4;
   EXPECT_NE(broken(lengths, 127).find("prompt_lengths[0]: expected 1 to "), std::string::npos);
   EXPECT_NE(broken(lengths + 4, 99).find("]: expected 0 to 49, got 99"), std::string::npos);
@@ -225,6 +296,21 @@ TEST_F(HiddenCacheTest, DistilledTextsAreTheModelsOwn) {
   }
 }
 
+TEST_F(HiddenCacheTest, NoRowCrossesFromOneAnswerToTheNext) {
+  HiddenCacheWriter writer(data_, Info(1), kShardBytes);
+  const std::vector<TokenId> tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  const std::vector<uint8_t> assistant = {0, 0, 1, 1, 1, 0, 1, 0, 1, 1};
+  const std::vector<BFloat16> hidden(10 * kD);
+  writer.Append({tokens, {hidden.data(), 10, kD}, 2, assistant});
+  writer.Finish();
+  const HiddenCache cache(data_);
+  const HeadRows rows(cache);
+  std::vector<std::pair<size_t, size_t>> places;
+  for (uint64_t row = 0; row < rows.size(); ++row)
+    places.emplace_back(rows.Locate(row).position, rows.Locate(row).end);
+  EXPECT_EQ(places, (std::vector<std::pair<size_t, size_t>>{{1, 5}, {2, 5}, {7, 10}}));
+}
+
 TEST_F(HiddenCacheTest, RowsAreGeneratedPlacesWithATarget) {
   HiddenCacheWriter writer(data_, Info(3), kShardBytes);
   const auto append = [&](size_t n, int32_t prompt) {
@@ -245,6 +331,7 @@ TEST_F(HiddenCacheTest, RowsAreGeneratedPlacesWithATarget) {
     const HeadRows::Place place = rows.Locate(row);
     positions[place.sequence.tokens.size()].push_back(place.position);
   }
+  EXPECT_EQ(rows.Locate(0).end, rows.Locate(0).sequence.tokens.size());
   EXPECT_EQ(positions, (std::map<size_t, std::vector<size_t>>{{10, {3, 4, 5, 6, 7}}, {6, {3}}}));
 
   const HeadRowSampler sampler(6, 1);  // every row once an epoch
