@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 
 #include "engine/atomic_file.h"
 #include "engine/atomic_folder.h"
+#include "engine/disk_space.h"
 #include "engine/error.h"
 #include "engine/gguf.h"
 #include "engine/gguf_export.h"
@@ -77,15 +79,11 @@ void CheckTarget(const std::string& source, const std::string& target,
 }
 
 void RequireDisk(const std::string& target, uint64_t bytes) {
-  const fs::path path = fs::absolute(target).lexically_normal();
-  fs::path folder = (path.has_filename() ? path : path.parent_path()).parent_path();
-  std::error_code code;
-  while (!fs::exists(folder, code) && folder.has_relative_path()) folder = folder.parent_path();
-  const uint64_t free = fs::space(folder, code).available;
-  if (code || bytes + kSlack <= free) return;
+  const std::optional<uint64_t> free = FreeDiskBytes(target);
+  if (!free || bytes + kSlack <= *free) return;
   throw Error(Error::Kind::kInternal,
               target + ": the model needs " + std::to_string((bytes + kSlack) >> 20) +
-                  " MiB of disk, and " + std::to_string(free >> 20) + " are free; make room");
+                  " MiB of disk, and " + std::to_string(*free >> 20) + " are free; make room");
 }
 
 // Wraps the writing of tensors so that progress is reported behind each.

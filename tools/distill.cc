@@ -2,66 +2,66 @@
 #include "trainer/distill.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
-#include <iostream>
+#include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "engine/atomic_file.h"
+#include "engine/chat_template.h"
 #include "engine/error.h"
-#include "engine/generator.h"
+#include "engine/generation_options.h"
 #include "engine/hash.h"
 #include "engine/medusa_heads.h"
 #include "kernels/dispatch.h"
 #include "tools/commands.h"
+#include "tools/distill_report.h"
 #include "tools/model_path.h"
-#include "tools/report.h"
+#include "trainer/distill_prompts.h"
 #include "trainer/prompt_file.h"
 
 namespace tern {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct DistillArguments {
   std::string prompts, out;
   DistillOptions distill;
   uint64_t limit = 0;
   double shard_mb = 16;
+  bool chat = false, raw = false;
+  bool no_hidden = false, any_disk = false;
+  int32_t teacher_top_k = 0;
 };
 
-std::vector<std::vector<TokenId>> EncodePrompts(const DistillArguments& arguments,
-                                                const ModelConfig& config,
-                                                const Tokenizer& tokenizer) {
-  std::vector<std::vector<TokenId>> encoded;
-  for (const Prompt& prompt : ReadPrompts(arguments.prompts, arguments.limit)) {
-    std::vector<TokenId> ids = EncodePrompt(config, tokenizer, prompt.text);
-    if (ids.size() >= static_cast<size_t>(config.max_position_embeddings)) {
-      throw BadFile(
-          {arguments.prompts + ":" + std::to_string(prompt.line), "prompt too long",
-           "fewer tokens than the context's " + std::to_string(config.max_position_embeddings),
-           std::to_string(ids.size()), "shorten the prompt"});
-    }
-    encoded.push_back(std::move(ids));
+ConversationUse UseOf(const DistillArguments& arguments) {
+  if (arguments.raw) return ConversationUse::kRaw;
+  return arguments.chat ? ConversationUse::kAllAnswers : ConversationUse::kFirstAnswer;
+}
+
+std::string HashOf(std::span<const DistillPrompt> prompts) {
+  uint64_t hash = 0;
+  for (const DistillPrompt& prompt : prompts) {
+    hash = HashBytes(std::as_bytes(std::span(prompt.tokens)), hash);
+    for (const std::vector<TokenId>& reply : prompt.replies)
+      hash = HashBytes(std::as_bytes(std::span(reply)), hash);
   }
-  return encoded;
+  return HashName(hash);
 }
 
 // The shards depend on these and on nothing else.
 HiddenCacheInfo PlanCache(const DistillArguments& arguments, const Model& model,
-                          const std::vector<std::vector<TokenId>>& prompts) {
-  uint64_t hash = 0;
-  for (const std::vector<TokenId>& prompt : prompts)
-    hash = HashBytes(std::as_bytes(std::span(prompt)), hash);
+                          std::span<const DistillPrompt> prompts) {
   HiddenCacheInfo info;
   info.backbone_fingerprint = BackboneFingerprint(model);
   info.hidden_size = model.config.hidden_size;
   info.vocab_size = model.config.vocab_size;
   info.planned_sequences = prompts.size();
+  info.hidden_stored = !arguments.no_hidden;
+  info.teacher_top_k = arguments.teacher_top_k;
   const SamplingOptions& sampling = arguments.distill.sampling;
-  info.made_by = {{"prompts", HashName(hash)},
+  info.made_by = {{"prompts", HashOf(prompts)},
                   {"--max-tokens", arguments.distill.max_tokens},
                   {"--temperature", sampling.temperature},
                   {"--top-p", sampling.top_p},
@@ -70,32 +70,20 @@ HiddenCacheInfo PlanCache(const DistillArguments& arguments, const Model& model,
                   {"--max-isa", CurrentTarget()}};  // bits are promised within one target
   // Only where it is not what all caches once were: those keep resuming.
   if (arguments.distill.kv_type == KvType::kInt8) info.made_by["--kv-type"] = "int8";
+  if (arguments.chat) info.made_by["--chat"] = true;
   return info;
 }
 
-void PrintResult(const HiddenCacheInfo& info, const DistillCounts& counts, uint64_t first,
-                 const DistillArguments& arguments, bool as_json) {
-  const double rate =
-      counts.seconds > 0 ? static_cast<double>(counts.generated_tokens) / counts.seconds : 0;
-  if (!as_json) {
-    std::fprintf(stderr, "%llu prompts, %llu tokens in %zu shards; this run: %.1f tokens/s\n",
-                 static_cast<unsigned long long>(info.sequences()),
-                 static_cast<unsigned long long>(info.tokens()), info.shards.size(), rate);
-    std::printf("%s\n", arguments.out.c_str());
-    return;
-  }
-  std::cout << Json{{"out", arguments.out},
-                    {"prompts", info.sequences()},
-                    {"tokens", info.tokens()},
-                    {"shards", info.shards.size()},
-                    {"hidden_size", info.hidden_size},
-                    {"resumed_at", first},
-                    {"generated_tokens", counts.generated_tokens},
-                    {"tokens_per_second", rate},
-                    {"seconds", counts.seconds},
-                    {"peak_memory_mb", PeakMemoryMb()}}
-                   .dump(2)
-            << "\n";
+// Before anything is written: texts as long as those so far, or the longest that they can get.
+void RequireDisk(const DistillArguments& arguments, const HiddenCacheInfo& plan,
+                 std::span<const DistillPrompt> prompts, const ModelConfig& config) {
+  HiddenCacheInfo begun;
+  if (std::filesystem::exists(HiddenManifestPath(arguments.out)))
+    begun = ReadHiddenCacheInfo(arguments.out);
+  const uint64_t done = begun.sequences(), all = prompts.size();
+  const uint64_t tokens = done == 0 ? MostTokens(prompts, arguments.distill.max_tokens, config)
+                                    : begun.tokens() / done * (all - std::min(all, done));
+  RequireDistillDisk(arguments.out, plan, tokens);
 }
 
 void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
@@ -109,8 +97,12 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadModel(dir, common.I2s());
-  const auto prompts = EncodePrompts(arguments, model.config, *tokenizer);
-  HiddenCacheWriter writer(arguments.out, PlanCache(arguments, model, prompts),
+  const std::vector<DistillPrompt> prompts =
+      EncodePrompts(model.config, *tokenizer, ChatTemplate::Load(dir),
+                    ReadPrompts(arguments.prompts, arguments.limit), UseOf(arguments));
+  const HiddenCacheInfo plan = PlanCache(arguments, model, prompts);
+  if (!arguments.any_disk) RequireDisk(arguments, plan, prompts, model.config);
+  HiddenCacheWriter writer(arguments.out, plan,
                            static_cast<uint64_t>(arguments.shard_mb * 1048576));
   const uint64_t first = writer.sequences();
   if (first == prompts.size()) {
@@ -119,16 +111,10 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
     std::fprintf(stderr, "%s: going on at prompt %llu of %zu\n", arguments.out.c_str(),
                  static_cast<unsigned long long>(first + 1), prompts.size());
   }
-  Progress progress("distilling", "prompts", static_cast<double>(prompts.size()),
-                    static_cast<double>(first));
-  const DistillCounts counts =
-      Distill(model, *tokenizer, prompts, arguments.distill, writer, [&](const DistillCounts& now) {
-        char note[48];
-        std::snprintf(note, sizeof(note), "%.1f tokens/s",
-                      static_cast<double>(now.generated_tokens) / now.seconds);
-        progress.Update(static_cast<double>(now.prompts), note);
-      });
-  PrintResult(writer.info(), counts, first, arguments, common.json);
+  DistillProgress progress(writer, prompts.size());
+  const DistillCounts counts = Distill(model, *tokenizer, prompts, arguments.distill, writer,
+                                       [&](const DistillCounts& now) { progress.Update(now); });
+  PrintDistillResult({arguments.out, writer.info(), counts, first}, common.json);
 }
 
 }  // namespace
@@ -139,8 +125,10 @@ void AddDistill(CLI::App& app, const CommonOptions& common) {
   CLI::App* command = app.add_subcommand(
       "distill", "Continues prompts and keeps tokens and hidden states, to train draft heads on");
   command
-      ->add_option("--prompts", arguments->prompts,
-                   "File of prompts: JSONL, or plain text with one a line")
+      ->add_option(
+          "--prompts", arguments->prompts,
+          "File of prompts: JSONL of texts or of conversations (OpenAI messages, ShareGPT, "
+          "Alpaca, MT-bench), or plain text with one a line")
       ->required();
   command
       ->add_option("--out", arguments->out,
@@ -160,11 +148,26 @@ void AddDistill(CLI::App& app, const CommonOptions& common) {
                    "Texts that are written at once; no text depends on it")
       ->check(CLI::Range(1, kMaxRows))
       ->capture_default_str();
+  CLI::Option* chat = command->add_flag(
+      "--chat", arguments->chat, "Answer every turn of a conversation; else the first one only");
+  command
+      ->add_flag("--raw", arguments->raw,
+                 "Continue a conversation's first message as it stands, without chat template")
+      ->excludes(chat);
+  command->add_flag("--no-hidden", arguments->no_hidden,
+                    "Store no hidden states: tern train then computes them");
+  command
+      ->add_option("--teacher-top-k", arguments->teacher_top_k,
+                   "Store the probabilities of so many tokens in place of each, 0 = none")
+      ->check(CLI::Range(0, kMaxLogprobs))
+      ->capture_default_str();
+  command->add_flag("--any-disk", arguments->any_disk,
+                    "Begin also where the disk has no room for the longest texts");
   command->add_option("--limit", arguments->limit, "Prompts to use at most; 0 = all")
       ->capture_default_str();
   command
       ->add_option("--shard-mb", arguments->shard_mb,
-                   "Hidden states of one file; what stopping loses at most")
+                   "Hidden states of one file, stored or not; what stopping loses at most")
       ->check(CLI::Range(0.001, 1e6))
       ->capture_default_str();
   command->callback([arguments, &common] { RunDistill(*arguments, common); });

@@ -50,6 +50,7 @@ struct TrainSetup {
     HeadTrainerOptions heads = options.heads;
     heads.batch = loop.batch;
     heads.bfloat16 = !options.fp32;
+    heads.hidden_memory = static_cast<uint64_t>(options.hidden_memory_gb * 1e9);
     return heads;
   }
   MedusaHeadsInfo Info(const CommonOptions& common) const {
@@ -79,6 +80,14 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
     std::fprintf(stderr, "%s holds %llu of %llu texts; tern distill can go on there\n",
                  options.data.c_str(), static_cast<unsigned long long>(info.sequences()),
                  static_cast<unsigned long long>(info.planned_sequences));
+  }
+  if (!info.hidden_stored) {
+    const double all = static_cast<double>(HiddenStateBytes(info)) / 1e9;
+    std::fprintf(stderr, "hidden states are computed: %.3g GB, of which %.3g GB are kept%s\n", all,
+                 std::min(all, options.hidden_memory_gb),
+                 all > options.hidden_memory_gb
+                     ? "; the others are computed again and again, which --hidden-memory avoids"
+                     : "");
   }
   std::fprintf(stderr,
                "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "

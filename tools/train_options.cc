@@ -14,6 +14,11 @@ namespace {
 
 void BindData(CLI::App& command, TrainOptions& o) {
   command.add_option("--data", o.data, "Directory that tern distill wrote")->required();
+  command
+      .add_option("--hidden-memory", o.hidden_memory_gb,
+                  "GB of hidden states to keep where the data stores none and they are computed")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   BindRunOptions(command, o, "trained heads");
 }
 

@@ -18,6 +18,7 @@ struct TrainOptions : RunOptions {
   std::string data;
   HeadTrainerOptions heads;
   double epochs = 4;
+  double hidden_memory_gb = 4;
   double held_out = 0.02;  // share of the texts, picked at random
   std::optional<uint64_t> steps, warmup;
   double lr = 8e-3, lr_final = 0;  // by experiment: trainer/README.md

@@ -55,6 +55,7 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
                          const HeadTrainerOptions& options, MedusaHeadsInfo info)
     : model_(model),
       rows_(rows),
+      states_(model, rows.cache(), options.hidden_memory),
       options_(options),
       info_(std::move(info)),
       shortlist_(TokensByFrequency(rows.cache())),
@@ -88,7 +89,7 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
   TERN_CHECK(rows.size() == static_cast<size_t>(options_.batch)) << rows.size();
   for (size_t b = 0; b < rows.size(); ++b) {
     const HeadRows::Place place = rows_.Locate(static_cast<uint64_t>(rows[b]));
-    std::copy_n(place.sequence.hidden.Row(place.position), d_, hidden_.data() + b * d_);
+    std::copy_n(states_.Of(place.text).Row(place.position), d_, hidden_.data() + b * d_);
     for (size_t k = 0; k < heads_; ++k) {
       const size_t target = place.position + 2 + k;  // head k + 1 predicts token t + 1 + (k + 1)
       const auto& tokens = place.sequence.tokens;

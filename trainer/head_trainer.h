@@ -11,6 +11,7 @@
 #include "engine/model.h"
 #include "trainer/head_pass.h"
 #include "trainer/head_rows.h"
+#include "trainer/hidden_states.h"
 #include "trainer/trainable.h"
 
 namespace tern {
@@ -20,6 +21,8 @@ struct HeadTrainerOptions {
   int32_t batch = 256;      // rows per micro-batch
   double loss_decay = 0.8;  // head k counts loss_decay^(k-1), over the sum of these
   bool bfloat16 = true;     // bf16 GEMM inputs where the CPU has them; false forces fp32
+  // Of hidden states that the cache does not store: bytes kept once they are computed.
+  uint64_t hidden_memory = uint64_t{4} << 30;
 };
 
 // Inputs are row numbers of `rows`. Heads begin with zeros: every one predicts what the backbone
@@ -57,6 +60,7 @@ class HeadTrainer final : public Trainable {
 
   const Model& model_;
   const HeadRows& rows_;
+  HiddenStates states_;
   HeadTrainerOptions options_;
   MedusaHeadsInfo info_;
   std::vector<TokenId> shortlist_;

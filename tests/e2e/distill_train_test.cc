@@ -151,6 +151,56 @@ TEST_F(DistillTrainTest, KilledAndContinuedGivesTheSameBytes) {
   ExpectSameResults(heads_, killed_heads, "kills");
 }
 
+// Conversations with all there is to store, and the same without hidden states.
+TEST_F(DistillTrainTest, KilledInConversations) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i) {
+    lines += json{{"conversations",
+                   {{{"from", "human"}, {"value", "the cat " + std::to_string(i)}},
+                    {{"from", "gpt"}, {"value", "not kept"}},
+                    {{"from", "human"}, {"value", "and the dog"}}}}}
+                 .dump() +
+             "\n";
+  }
+  prompts_ = dir_.Write("chats.jsonl", lines);
+  ExpectFailure(Distill(data_), "chats.jsonl:1: conversation: this model has no chat template");
+  EXPECT_FALSE(fs::exists(data_));
+  fs::copy_file(TERN_SOURCE_DIR "/tools/story.jinja", model_ + "/chat_template.jinja");
+  for (const bool hidden : {true, false}) {
+    const auto command = [&](const std::string& out) {
+      std::vector<std::string> words = Distill(out, {"--teacher-top-k", "3", "--max-tokens", "20"});
+      words.emplace_back("--chat");
+      if (!hidden) words.emplace_back("--no-hidden");
+      return words;
+    };
+    const std::string out = data_ + (hidden ? "1" : "2"), killed = out + "killed";
+    const json result = Run(command(out));
+    EXPECT_EQ(result["prompts"], 20);
+    EXPECT_GT(result["shards"], 3);
+    KillAndFinish(command(killed), killed + "/shard-00001.safetensors", 3);
+    ExpectSameResults(out, killed, "kills");
+  }
+  ExpectFailure(Distill(data_ + "2", {"--teacher-top-k", "3", "--max-tokens", "20"}),
+                "expected");  // --chat is missing
+}
+
+TEST_F(DistillTrainTest, HeadsAreTheSameWithoutStoredHiddenStates) {
+  Run(Distill(data_));
+  const std::string tokens = dir_ / "tokens";
+  std::vector<std::string> command = Distill(tokens);
+  command.emplace_back("--no-hidden");
+  const json result = Run(command);
+  EXPECT_LT(result["bytes"], fs::file_size(data_ + "/shard-00000.safetensors"));
+  Run(Train(data_, heads_));
+  const std::string other = dir_ / "other";
+  // Fewer are kept than there are: 0.02 MB of about 0.15.
+  const ProgramResult trained = RunProgram(Train(tokens, other, {"--hidden-memory", "0.00002"}));
+  EXPECT_EQ(trained.status, 0) << trained.err;
+  EXPECT_NE(trained.err.find("hidden states are computed"), std::string::npos) << trained.err;
+  for (const char* file : {"medusa_lm_head.safetensors", "config.json"})
+    EXPECT_TRUE(ReadFile(heads_ + "/" + file) == ReadFile(other + "/" + file)) << file;
+}
+
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {
   Run(Distill(data_));
   const json benchmark = Run({TERN_PROGRAM, "train", "--model", model_, "--data", data_,

@@ -258,8 +258,8 @@ TEST_F(HiddenCacheTest, DefectsAreNamed) {
 TEST_F(HiddenCacheTest, DistilledTextsAreTheModelsOwn) {
   const Model model = MakeTinyModel();
   const ByteTokenizer tokenizer;
-  std::vector<std::vector<TokenId>> prompts;
-  for (uint64_t i = 0; i < 5; ++i) prompts.push_back(RandomTokens(4 + i, 259, i));
+  std::vector<DistillPrompt> prompts;
+  for (uint64_t i = 0; i < 5; ++i) prompts.push_back({RandomTokens(4 + i, 259, i)});
   DistillOptions options;
   options.max_tokens = 25;
   options.sampling.temperature = 1;
@@ -282,12 +282,12 @@ TEST_F(HiddenCacheTest, DistilledTextsAreTheModelsOwn) {
   generation.sampling.temperature = 1;
   for (uint32_t i = 0; i < 5; ++i) {
     generation.sampling.stream = i;
-    std::vector<TokenId> text = prompts[i];
-    const GenerationResult result = generator.Generate(prompts[i], generation);
+    std::vector<TokenId> text = prompts[i].tokens;
+    const GenerationResult result = generator.Generate(text, generation);
     text.insert(text.end(), result.token_ids.begin(), result.token_ids.end());
     const HiddenSequence got = cache.Sequence(i);
     EXPECT_TRUE(std::ranges::equal(got.tokens, text)) << i;
-    EXPECT_EQ(got.prompt_length, static_cast<int32_t>(prompts[i].size()));
+    EXPECT_EQ(got.prompt_length, static_cast<int32_t>(prompts[i].tokens.size()));
     const std::vector<RowResult> rows = DecodeOneByOne(model, text);
     for (size_t r = 0; r + 1 < text.size(); ++r) {
       for (size_t c = 0; c < got.hidden.cols; ++c)

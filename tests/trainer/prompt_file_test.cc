@@ -67,10 +67,8 @@ TEST(PromptFile, Conversations) {
           R"({"instruction": "Add.", "input": "1 2", "output": "3", "text": "all of it"})",
           R"({"instruction": "Sing.", "input": "", "output": "la"})", R"({"turns": ["i", "j"]})",
           R"({"prompt": "k"})"}) {
-    std::erase(line, '
-');
-    file += line + "
-";
+    std::erase(line, '\n');
+    file += line + "\n";
   }
   const std::vector<Prompt> prompts = ReadPrompts(dir.Write("p.jsonl", file));
   ASSERT_EQ(prompts.size(), 6u);
