@@ -17,7 +17,9 @@
 #include "engine/medusa_heads.h"
 #include "kernels/dispatch.h"
 #include "tools/commands.h"
+#include "tools/distill_remote.h"
 #include "tools/distill_report.h"
+#include "tools/http_request.h"
 #include "tools/model_path.h"
 #include "trainer/distill_prompts.h"
 #include "trainer/prompt_file.h"
@@ -33,6 +35,7 @@ struct DistillArguments {
   bool chat = false, raw = false;
   bool no_hidden = false, any_disk = false;
   int32_t teacher_top_k = 0;
+  CompletionServer server;
 };
 
 ConversationUse UseOf(const DistillArguments& arguments) {
@@ -71,6 +74,10 @@ HiddenCacheInfo PlanCache(const DistillArguments& arguments, const Model& model,
   // Only where it is not what all caches once were: those keep resuming.
   if (arguments.distill.kv_type == KvType::kInt8) info.made_by["--kv-type"] = "int8";
   if (arguments.chat) info.made_by["--chat"] = true;
+  if (!arguments.server.url.empty()) {
+    info.made_by["--url"] = arguments.server.url;
+    info.made_by["--url-model"] = arguments.server.model;
+  }
   return info;
 }
 
@@ -86,6 +93,13 @@ void RequireDisk(const DistillArguments& arguments, const HiddenCacheInfo& plan,
   RequireDistillDisk(arguments.out, plan, tokens);
 }
 
+CompletionServer ReachServer(CompletionServer server) {
+  server.key = EnvironmentVariable("OPENAI_API_KEY");
+  CompletionClient client(std::move(server));
+  client.ChooseModel();
+  return client.server();
+}
+
 void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   arguments.distill.sampling.seed = common.seed;
   arguments.distill.kv_type = common.Kv();
@@ -97,9 +111,10 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadModel(dir, common.I2s());
+  const std::vector<Prompt> lines = ReadPrompts(arguments.prompts, arguments.limit);
   const std::vector<DistillPrompt> prompts =
-      EncodePrompts(model.config, *tokenizer, ChatTemplate::Load(dir),
-                    ReadPrompts(arguments.prompts, arguments.limit), UseOf(arguments));
+      EncodePrompts(model.config, *tokenizer, ChatTemplate::Load(dir), lines, UseOf(arguments));
+  if (!arguments.server.url.empty()) arguments.server = ReachServer(arguments.server);
   const HiddenCacheInfo plan = PlanCache(arguments, model, prompts);
   if (!arguments.any_disk) RequireDisk(arguments, plan, prompts, model.config);
   HiddenCacheWriter writer(arguments.out, plan,
@@ -112,64 +127,93 @@ void RunDistill(DistillArguments& arguments, const CommonOptions& common) {
                  static_cast<unsigned long long>(first + 1), prompts.size());
   }
   DistillProgress progress(writer, prompts.size());
-  const DistillCounts counts = Distill(model, *tokenizer, prompts, arguments.distill, writer,
-                                       [&](const DistillCounts& now) { progress.Update(now); });
+  const auto on_text = [&](const DistillCounts& now) { progress.Update(now); };
+  const DistillCounts counts =
+      arguments.server.url.empty()
+          ? Distill(model, *tokenizer, prompts, arguments.distill, writer, on_text)
+          : DistillRemote(arguments.server, model, *tokenizer, {lines, prompts, UseOf(arguments)},
+                          arguments.distill, writer, on_text);
   PrintDistillResult({arguments.out, writer.info(), counts, first}, common.json);
+}
+
+void BindFiles(CLI::App& command, DistillArguments& arguments) {
+  command
+      .add_option("--prompts", arguments.prompts,
+                  "File of prompts: JSONL of texts or of conversations (OpenAI messages, ShareGPT, "
+                  "Alpaca, MT-bench), or plain text with one a line")
+      ->required();
+  command
+      .add_option("--out", arguments.out,
+                  "Directory of the data; a run that was stopped goes on where it was")
+      ->required();
+  command.add_option("--limit", arguments.limit, "Prompts to use at most; 0 = all")
+      ->capture_default_str();
+}
+
+void BindTexts(CLI::App& command, DistillArguments& arguments) {
+  DistillOptions& distill = arguments.distill;
+  CLI::Option* chat = command.add_flag(
+      "--chat", arguments.chat, "Answer every turn of a conversation; else the first one only");
+  command
+      .add_flag("--raw", arguments.raw,
+                "Continue a conversation's first message as it stands, without chat template")
+      ->excludes(chat);
+  command.add_option("--max-tokens", distill.max_tokens, "Tokens to write for each answer at most")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command
+      .add_option("--temperature", distill.sampling.temperature,
+                  "0 takes the most probable token; 1 samples")
+      ->capture_default_str();
+  command.add_option("--top-p", distill.sampling.top_p, "Sample from this share of probability")
+      ->capture_default_str();
+  command
+      .add_option("--parallel", distill.parallel,
+                  "Texts that are written at once, or requests to --url; no text depends on it")
+      ->check(CLI::Range(1, kMaxRows))
+      ->capture_default_str();
+}
+
+void BindStorage(CLI::App& command, DistillArguments& arguments) {
+  command.add_flag("--no-hidden", arguments.no_hidden,
+                   "Store no hidden states: tern train then computes them");
+  command
+      .add_option("--teacher-top-k", arguments.teacher_top_k,
+                  "Store the probabilities of so many tokens in place of each; 0 = none")
+      ->check(CLI::Range(0, kMaxLogprobs))
+      ->capture_default_str();
+  command
+      .add_option("--shard-mb", arguments.shard_mb,
+                  "Hidden states of one file, stored or not; what stopping loses at most")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str();
+  command.add_flag("--any-disk", arguments.any_disk,
+                   "Begin also where the disk has no room for the longest texts");
+}
+
+void BindServer(CLI::App& command, DistillArguments& arguments) {
+  CLI::Option* url = command.add_option(
+      "--url", arguments.server.url,
+      "Take the texts from this server of OpenAI's API instead, as http://host:port/v1; its key is "
+      "OPENAI_API_KEY. Hidden states are the local model's");
+  command.add_option("--url-model", arguments.server.model, "Its model; else the first it lists")
+      ->needs(url);
+  command.add_option("--url-retries", arguments.server.retries, "Of a request that failed")
+      ->needs(url)
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
 }
 
 }  // namespace
 
 void AddDistill(CLI::App& app, const CommonOptions& common) {
   auto arguments = std::make_shared<DistillArguments>();
-  DistillOptions& distill = arguments->distill;
   CLI::App* command = app.add_subcommand(
       "distill", "Continues prompts and keeps tokens and hidden states, to train draft heads on");
-  command
-      ->add_option(
-          "--prompts", arguments->prompts,
-          "File of prompts: JSONL of texts or of conversations (OpenAI messages, ShareGPT, "
-          "Alpaca, MT-bench), or plain text with one a line")
-      ->required();
-  command
-      ->add_option("--out", arguments->out,
-                   "Directory of the data; a run that was stopped goes on where it was")
-      ->required();
-  command->add_option("--max-tokens", distill.max_tokens, "Tokens to write for each prompt at most")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command
-      ->add_option("--temperature", distill.sampling.temperature,
-                   "0 takes the most probable token; 1 samples")
-      ->capture_default_str();
-  command->add_option("--top-p", distill.sampling.top_p, "Sample from this share of probability")
-      ->capture_default_str();
-  command
-      ->add_option("--parallel", distill.parallel,
-                   "Texts that are written at once; no text depends on it")
-      ->check(CLI::Range(1, kMaxRows))
-      ->capture_default_str();
-  CLI::Option* chat = command->add_flag(
-      "--chat", arguments->chat, "Answer every turn of a conversation; else the first one only");
-  command
-      ->add_flag("--raw", arguments->raw,
-                 "Continue a conversation's first message as it stands, without chat template")
-      ->excludes(chat);
-  command->add_flag("--no-hidden", arguments->no_hidden,
-                    "Store no hidden states: tern train then computes them");
-  command
-      ->add_option("--teacher-top-k", arguments->teacher_top_k,
-                   "Store the probabilities of so many tokens in place of each, 0 = none")
-      ->check(CLI::Range(0, kMaxLogprobs))
-      ->capture_default_str();
-  command->add_flag("--any-disk", arguments->any_disk,
-                    "Begin also where the disk has no room for the longest texts");
-  command->add_option("--limit", arguments->limit, "Prompts to use at most; 0 = all")
-      ->capture_default_str();
-  command
-      ->add_option("--shard-mb", arguments->shard_mb,
-                   "Hidden states of one file, stored or not; what stopping loses at most")
-      ->check(CLI::Range(0.001, 1e6))
-      ->capture_default_str();
+  BindFiles(*command, *arguments);
+  BindTexts(*command, *arguments);
+  BindStorage(*command, *arguments);
+  BindServer(*command, *arguments);
   command->callback([arguments, &common] { RunDistill(*arguments, common); });
 }
 

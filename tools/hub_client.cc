@@ -19,6 +19,7 @@
 #include "engine/error.h"
 #include "engine/json_text.h"
 #include "engine/mapped_file.h"
+#include "tools/http_request.h"
 
 namespace tern {
 namespace {
@@ -27,83 +28,20 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr size_t kMaxListing = size_t{64} << 20;
-constexpr long kOk = 200, kPartial = 206, kBadRange = 416;
 
-struct CurlDeleter {
-  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
-};
 struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 using File = std::unique_ptr<std::FILE, FileCloser>;
 
-std::string Variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
+HttpOutcome Get(const HubOptions& options, const std::string& url, uint64_t from,
+                const HttpSink& sink) {
+  HttpRequest request{.url = url, .bearer = options.token, .from = from};
+  request.stall_seconds = options.stall_seconds;
+  return PerformHttp(request, sink);
 }
 
-// What came of a request. `status` 0: no answer, `reason` says why.
-struct Outcome {
-  long status = 0;
-  std::string reason;
-  bool complete = false;  // all of the answer arrived
-};
-
-// Where an answer's bytes go: false stops the transfer.
-using Sink = std::function<bool(long status, const char* data, size_t size)>;
-
-struct Transfer {
-  CURL* curl;
-  const Sink& sink;
-};
-
-size_t Receive(char* data, size_t size, size_t count, void* user) {
-  const auto* transfer = static_cast<const Transfer*>(user);
-  long status = 0;
-  curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
-  return transfer->sink(status, data, size * count) ? size * count : 0;
-}
-
-Outcome Get(const HubOptions& options, const std::string& url, uint64_t from, const Sink& sink) {
-  static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
-  const std::unique_ptr<CURL, CurlDeleter> curl(curl_easy_init());
-  if (started != CURLE_OK || curl == nullptr) return {0, "libcurl does not start", false};
-  const Transfer transfer{curl.get(), sink};
-  const auto set = [&](CURLoption option, auto value) {
-    curl_easy_setopt(curl.get(), option, value);
-  };
-  char message[CURL_ERROR_SIZE] = "";
-  set(CURLOPT_URL, url.c_str());
-  set(CURLOPT_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_FOLLOWLOCATION, 1L);
-  set(CURLOPT_MAXREDIRS, 8L);
-  set(CURLOPT_NOSIGNAL, 1L);
-  set(CURLOPT_USERAGENT, "tern");
-  set(CURLOPT_CONNECTTIMEOUT, 30L);
-  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
-  set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(options.stall_seconds));
-  set(CURLOPT_ERRORBUFFER, message);
-  set(CURLOPT_WRITEFUNCTION, &Receive);
-  set(CURLOPT_WRITEDATA, &transfer);
-  // Not CURLOPT_RESUME_FROM, which fails where a server sends the whole file instead.
-  const std::string range = std::to_string(from) + "-";
-  if (from > 0) set(CURLOPT_RANGE, range.c_str());
-  if (!options.token.empty()) {  // libcurl does not send it on to other hosts
-    set(CURLOPT_HTTPAUTH, static_cast<long>(CURLAUTH_BEARER));
-    set(CURLOPT_XOAUTH2_BEARER, options.token.c_str());
-  }
-  const CURLcode code = curl_easy_perform(curl.get());
-  Outcome outcome;
-  curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &outcome.status);
-  outcome.complete = code == CURLE_OK;
-  if (code != CURLE_OK) outcome.reason = *message != '\0' ? message : curl_easy_strerror(code);
-  return outcome;
-}
-
-bool MayPass(long status) { return status == 0 || status == 429 || status >= 500; }
-
-Error Refusal(const HubName& name, const std::string& url, const Outcome& outcome) {
+Error Refusal(const HubName& name, const std::string& url, const HttpOutcome& outcome) {
   const std::string answer =
       outcome.status == 0 ? "no answer" : "status " + std::to_string(outcome.status);
   const std::string what = name.id + ": " + url + ": " + answer;
@@ -124,8 +62,8 @@ Error Refusal(const HubName& name, const std::string& url, const Outcome& outcom
 }
 
 void Wait(const HubOptions& options, int attempt) {
-  const int wait = std::min(options.first_wait_ms << std::min(attempt, 5), 30'000);
-  std::this_thread::sleep_for(std::chrono::milliseconds(wait));
+  std::this_thread::sleep_for(
+      std::chrono::milliseconds(HttpBackOff(options.first_wait_ms, attempt)));
 }
 
 std::string Escaped(const std::string& text) {
@@ -175,16 +113,16 @@ HubListing ReadListing(const std::string& url, const std::string& text) {
 }
 
 // One try. The bytes that `part` has are asked for no more.
-Outcome Fetch(const HubOptions& options, const std::string& url, const HubFile& file,
-              const std::string& part, const HubProgress& progress) {
+HttpOutcome Fetch(const HubOptions& options, const std::string& url, const HubFile& file,
+                  const std::string& part, const HubProgress& progress) {
   uint64_t have = SizeOrZero(part);
   const File out(std::fopen(part.c_str(), "ab"));
   if (out == nullptr) throw SystemError(part + ": cannot write", errno);
   int write_error = 0;
   bool first = true, too_long = false;
-  const Sink sink = [&](long status, const char* data, size_t size) {
-    if (status != kOk && status != kPartial) return true;  // an error's page
-    if (status == kOk && first && have > 0) {              // the whole file, whatever was asked for
+  const HttpSink sink = [&](long status, const char* data, size_t size) {
+    if (status != kHttpOk && status != kHttpPartial) return true;  // an error's page
+    if (status == kHttpOk && first && have > 0) {  // the whole file, whatever was asked for
       if (ftruncate(fileno(out.get()), 0) != 0) write_error = errno;
       have = 0;
     }
@@ -197,7 +135,7 @@ Outcome Fetch(const HubOptions& options, const std::string& url, const HubFile& 
     progress(have);
     return true;
   };
-  const Outcome outcome = Get(options, url, have, sink);
+  const HttpOutcome outcome = Get(options, url, have, sink);
   if (std::fflush(out.get()) != 0) write_error = errno;
   if (write_error != 0) throw SystemError(part + ": cannot write", write_error);
   if (too_long) {
@@ -240,17 +178,17 @@ std::string FileChecksum(const std::string& path, bool git) {
 }
 
 HubOptions HubOptionsFromEnvironment() {
-  const std::string offline = Variable("HF_HUB_OFFLINE");
+  const std::string offline = EnvironmentVariable("HF_HUB_OFFLINE");
   if (!offline.empty() && offline != "0") {
     throw InvalidArgument("HF_HUB_OFFLINE is " + offline + ", which forbids downloads; unset it");
   }
   HubOptions options;
-  options.endpoint = Variable("HF_ENDPOINT");
+  options.endpoint = EnvironmentVariable("HF_ENDPOINT");
   if (options.endpoint.empty()) options.endpoint = "https://huggingface.co";
   while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
-  options.token = Variable("HF_TOKEN");
+  options.token = EnvironmentVariable("HF_TOKEN");
   if (options.token.empty()) {
-    std::string path = Variable("HF_TOKEN_PATH");
+    std::string path = EnvironmentVariable("HF_TOKEN_PATH");
     if (path.empty()) path = HubHomeDir() + "/token";
     std::error_code ignored;
     if (fs::is_regular_file(path, ignored)) options.token = ReadFile(path);
@@ -268,12 +206,13 @@ HubListing HubClient::List(const HubName& name) const {
                           Escaped(name.revision) + "?blobs=true";
   for (int attempt = 0;; ++attempt) {
     std::string text;
-    const Outcome outcome = Get(options_, url, 0, [&](long status, const char* data, size_t size) {
-      if (status == kOk) text.append(data, size);
-      return text.size() <= kMaxListing;
-    });
-    if (outcome.status == kOk && outcome.complete) return ReadListing(url, text);
-    const bool again = MayPass(outcome.status) || outcome.status == kOk;
+    const HttpOutcome outcome =
+        Get(options_, url, 0, [&](long status, const char* data, size_t size) {
+          if (status == kHttpOk) text.append(data, size);
+          return text.size() <= kMaxListing;
+        });
+    if (outcome.status == kHttpOk && outcome.complete) return ReadListing(url, text);
+    const bool again = HttpMayPass(outcome.status) || outcome.status == kHttpOk;
     // Nothing is under way yet that were worth waiting for; without a network this is where one
     // waits.
     const int retries = outcome.status == 0 ? std::min(options_.retries, 2) : options_.retries;
@@ -291,15 +230,15 @@ void HubClient::Download(const HubName& name, const std::string& commit, const H
   while (SizeOrZero(part) != file.size || !fs::exists(part)) {
     if (SizeOrZero(part) > file.size) fs::remove(part);
     const uint64_t before = SizeOrZero(part);
-    const Outcome outcome = Fetch(options_, url, file, part, progress);
+    const HttpOutcome outcome = Fetch(options_, url, file, part, progress);
     const uint64_t after = SizeOrZero(part);
-    if (outcome.complete && (outcome.status == kOk || outcome.status == kPartial) &&
+    if (outcome.complete && (outcome.status == kHttpOk || outcome.status == kHttpPartial) &&
         after == file.size) {
       break;
     }
-    if (outcome.status == kBadRange) fs::remove(part);
-    const bool answered = outcome.status == kOk || outcome.status == kPartial;
-    const bool again = MayPass(outcome.status) || answered || outcome.status == kBadRange;
+    if (outcome.status == kHttpBadRange) fs::remove(part);
+    const bool answered = outcome.status == kHttpOk || outcome.status == kHttpPartial;
+    const bool again = HttpMayPass(outcome.status) || answered || outcome.status == kHttpBadRange;
     failures = after > before ? 0 : failures + 1;
     if (!again || failures > options_.retries) throw Refusal(name, url, outcome);
     Wait(options_, failures);

@@ -37,6 +37,20 @@ std::vector<PromptPart> Behind(const std::vector<PromptPart>& parts, const std::
   return {};
 }
 
+bool EndsText(const ModelConfig& config, TokenId token) {
+  return std::ranges::find(config.eos_token_ids, token) != config.eos_token_ids.end();
+}
+
+TokenId FirstEnd(const ModelConfig& config, const std::vector<TokenId>& tokens) {
+  const auto found =
+      std::ranges::find_if(tokens, [&](TokenId token) { return EndsText(config, token); });
+  return found == tokens.end() ? -1 : *found;
+}
+
+TokenId TextsEnd(const ModelConfig& config) {
+  return config.eos_token_ids.empty() ? -1 : config.eos_token_ids[0];
+}
+
 // The tokens between answers do not depend on the answers, so a placeholder stands for them. What
 // the model wrote stays as it wrote it: its text, tokenised again, may be other tokens.
 DistillPrompt EncodeConversation(const ModelConfig& config, const Tokenizer& tokenizer,
@@ -44,18 +58,22 @@ DistillPrompt EncodeConversation(const ModelConfig& config, const Tokenizer& tok
   const std::string marker = Marker(prompt);
   std::vector<ChatMessage> messages = prompt.turns[0];
   DistillPrompt encoded{EncodeChat(config, tokenizer, chat, messages)};
-  for (size_t turn = 1; turn < answers; ++turn) {
+  for (size_t turn = 1; turn <= answers; ++turn) {
     messages.push_back({"assistant", marker});
+    if (turn == answers) break;
     messages.insert(messages.end(), prompt.turns[turn].begin(), prompt.turns[turn].end());
     encoded.replies.push_back(EncodeParts(tokenizer, Behind(chat.Render(messages), marker)));
   }
+  const auto behind = EncodeParts(tokenizer, Behind(chat.Render(messages), marker));
+  encoded.end = FirstEnd(config, behind);
+  if (encoded.end < 0) encoded.end = TextsEnd(config);
   return encoded;
 }
 
 DistillPrompt Encode(const ModelConfig& config, const Tokenizer& tokenizer,
                      const ChatTemplate& chat, const Prompt& prompt, ConversationUse use) {
   if (prompt.turns.empty() || use == ConversationUse::kRaw)
-    return {EncodePrompt(config, tokenizer, prompt.text)};
+    return {EncodePrompt(config, tokenizer, prompt.text), {}, TextsEnd(config)};
   const size_t answers = use == ConversationUse::kAllAnswers ? prompt.turns.size() : 1;
   try {
     return EncodeConversation(config, tokenizer, chat, prompt, answers);

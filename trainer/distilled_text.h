@@ -19,6 +19,7 @@ struct DistillPrompt {
   // Behind every answer but the last: the end of the answer's turn, what the user says next, and
   // the invitation to answer.
   std::vector<std::vector<TokenId>> replies = {};
+  TokenId end = -1;  // with which the model ends an answer; -1: none is known
 };
 
 class DistilledText {
