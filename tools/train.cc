@@ -42,7 +42,7 @@ struct TrainSetup {
         rows(cache),
         split(SplitHeadData(rows, options.held_out)),
         loop(ResolveTrainLoop(options, split)),
-        data(split.training, common.seed),
+        data(rows.Blocks(split.training, BlockTokens(options, cache.info())), common.seed),
         valid(split.training, split.held_out, loop.batch),
         trainer(model, rows, TrainerOptions(options), Info(common)) {}
 
@@ -81,14 +81,16 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
                  options.data.c_str(), static_cast<unsigned long long>(info.sequences()),
                  static_cast<unsigned long long>(info.planned_sequences));
   }
+  const uint64_t block = BlockTokens(options, info);
   if (!info.hidden_stored) {
-    const double all = static_cast<double>(HiddenStateBytes(info)) / 1e9;
-    std::fprintf(stderr, "hidden states are computed: %.3g GB, of which %.3g GB are kept%s\n", all,
-                 std::min(all, options.hidden_memory_gb),
-                 all > options.hidden_memory_gb
-                     ? "; the others are computed again and again, which --hidden-memory avoids"
-                     : "");
+    std::fprintf(stderr, "hidden states are computed: %.3g GB, %s\n",
+                 static_cast<double>(HiddenStateBytes(info)) / 1e9,
+                 block == 0 ? "which are kept"
+                            : "anew in every epoch; --hidden-memory is too little "
+                              "to keep them");
   }
+  if (block > 0)
+    std::fprintf(stderr, "blocks of about %llu tokens\n", static_cast<unsigned long long>(block));
   std::fprintf(stderr,
                "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "
                "%llu steps of %llu tokens; %d threads, %s\n",

@@ -19,6 +19,11 @@ void BindData(CLI::App& command, TrainOptions& o) {
                   "GB of hidden states to keep where the data stores none and they are computed")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  command
+      .add_option("--block-tokens", o.block_tokens,
+                  "Train on texts of so many tokens, then on the next ones; 0: on all together, or "
+                  "on as many as --hidden-memory holds")
+      ->capture_default_str();
   BindRunOptions(command, o, "trained heads");
 }
 
@@ -94,6 +99,14 @@ HeadDataSplit SplitHeadData(const HeadRows& rows, double held_out_share) {
   return split;
 }
 
+uint64_t BlockTokens(const TrainOptions& options, const HiddenCacheInfo& info) {
+  if (options.block_tokens > 0 || info.hidden_stored) return options.block_tokens;
+  const double share =
+      0.9 * options.hidden_memory_gb * 1e9 / static_cast<double>(HiddenStateBytes(info));
+  if (share >= 1) return 0;  // the rest of memory is for texts to measure on
+  return std::max<uint64_t>(1, static_cast<uint64_t>(share * static_cast<double>(info.tokens())));
+}
+
 LoopOptions ResolveTrainLoop(const TrainOptions& o, const HeadDataSplit& split) {
   LoopOptions loop = o.loop;
   ScheduleOptions& schedule = loop.schedule;
@@ -113,24 +126,28 @@ LoopOptions ResolveTrainLoop(const TrainOptions& o, const HeadDataSplit& split) 
 nlohmann::json RecordTrainOptions(const TrainOptions& o, const LoopOptions& loop,
                                   const HiddenCache& cache, uint64_t seed) {
   const ScheduleOptions& s = loop.schedule;
-  return {{"--heads-count", o.heads.heads},
-          {"--loss-decay", o.heads.loss_decay},
-          {"--held-out", o.held_out},
-          {"--batch", loop.batch},
-          {"--accumulate", loop.accumulate},
-          {"--steps", s.steps},
-          {"--warmup", s.warmup_steps},
-          {"--lr", s.peak},
-          {"--lr-final", s.final},
-          {"--weight-decay", s.weight_decay},
-          {"--beta1", loop.adamw.beta1},
-          {"--beta2", loop.adamw.beta2},
-          {"--clip", loop.clip_norm},
-          {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
-          {"--most-rollbacks", loop.stability.most_rollbacks},
-          {"bf16", !o.fp32 && HasBFloat16Matmul()},
-          {"--seed", seed},
-          {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}};
+  nlohmann::json record = {{"--heads-count", o.heads.heads},
+                           {"--loss-decay", o.heads.loss_decay},
+                           {"--held-out", o.held_out},
+                           {"--batch", loop.batch},
+                           {"--accumulate", loop.accumulate},
+                           {"--steps", s.steps},
+                           {"--warmup", s.warmup_steps},
+                           {"--lr", s.peak},
+                           {"--lr-final", s.final},
+                           {"--weight-decay", s.weight_decay},
+                           {"--beta1", loop.adamw.beta1},
+                           {"--beta2", loop.adamw.beta2},
+                           {"--clip", loop.clip_norm},
+                           {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
+                           {"--most-rollbacks", loop.stability.most_rollbacks},
+                           {"bf16", !o.fp32 && HasBFloat16Matmul()},
+                           {"--seed", seed},
+                           {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}};
+  // Only where it is not what all runs once were.
+  if (const uint64_t tokens = BlockTokens(o, cache.info()); tokens > 0)
+    record["--block-tokens"] = tokens;
+  return record;
 }
 
 }  // namespace tern

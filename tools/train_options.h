@@ -19,6 +19,7 @@ struct TrainOptions : RunOptions {
   HeadTrainerOptions heads;
   double epochs = 4;
   double hidden_memory_gb = 4;
+  uint64_t block_tokens = 0;
   double held_out = 0.02;  // share of the texts, picked at random
   std::optional<uint64_t> steps, warmup;
   double lr = 8e-3, lr_final = 0;  // by experiment: trainer/README.md
@@ -32,6 +33,9 @@ struct HeadDataSplit {
 };
 // Throws kBadFile where one part is empty.
 HeadDataSplit SplitHeadData(const HeadRows& rows, double held_out_share);
+
+// Tokens of the texts that are in use at a time; 0: all texts are.
+uint64_t BlockTokens(const TrainOptions& options, const HiddenCacheInfo& info);
 
 // Fills in steps, schedule and directories.
 LoopOptions ResolveTrainLoop(const TrainOptions& options, const HeadDataSplit& split);

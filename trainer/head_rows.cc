@@ -51,9 +51,36 @@ HeadRows::Place HeadRows::Locate(uint64_t row) const {
           stretch.position + static_cast<size_t>(row - first_rows_[s]), stretch.end};
 }
 
+std::vector<uint64_t> HeadRows::Blocks(uint64_t rows, uint64_t tokens) const {
+  std::vector<uint64_t> blocks = {0};
+  uint64_t in_block = 0;
+  for (uint64_t s = 0; tokens > 0 && s < cache_.sequences() && text_rows_[s] < rows; ++s) {
+    const uint64_t size =
+        cache_.Sequence(PermutedIndex(s, cache_.sequences(), kOrder)).tokens.size();
+    if (in_block + size > tokens && text_rows_[s] > blocks.back()) {
+      blocks.push_back(text_rows_[s]);
+      in_block = 0;
+    }
+    in_block += size;
+  }
+  blocks.push_back(rows);
+  return blocks;
+}
+
 void HeadRowSampler::Read(uint64_t row, std::span<int32_t> out) const {
-  const uint64_t epoch = row / count_;
-  out[0] = static_cast<int32_t>(PermutedIndex(row % count_, count_, Mix64(seed_, epoch)));
+  const uint64_t count = blocks_.back(), blocks = blocks_.size() - 1;
+  const uint64_t order = Mix64(seed_, row / count);
+  uint64_t left = row % count;
+  for (uint64_t i = 0; i < blocks; ++i) {
+    const auto block = static_cast<size_t>(PermutedIndex(i, blocks, order));
+    const uint64_t size = blocks_[block + 1] - blocks_[block];
+    if (left < size) {
+      const uint64_t within = blocks == 1 ? order : Mix64(order, block);
+      out[0] = static_cast<int32_t>(blocks_[block] + PermutedIndex(left, size, within));
+      return;
+    }
+    left -= size;
+  }
 }
 
 uint64_t HeldOutHeadRows::Batches(uint64_t rows) const {

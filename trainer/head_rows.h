@@ -5,6 +5,7 @@
 #define TERN_TRAINER_HEAD_ROWS_H_
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "trainer/batch_source.h"
@@ -23,6 +24,10 @@ class HeadRows {
   uint64_t size() const { return first_rows_.back(); }
   // Rows of the first `sequences` texts of that order.
   uint64_t RowsBefore(uint64_t sequences) const { return text_rows_[sequences]; }
+
+  // Rows [0, rows) cut along texts into blocks whose texts hold at most `tokens` tokens (a longer
+  // text is a block of its own): the first row of each, and `rows`. tokens = 0: one block.
+  std::vector<uint64_t> Blocks(uint64_t rows, uint64_t tokens) const;
 
   struct Place {
     uint64_t text;  // its number in the cache
@@ -44,15 +49,19 @@ class HeadRows {
   std::vector<uint64_t> text_rows_;   // [sequences + 1] in that order
 };
 
-// Rows [0, count) in an order drawn anew for each epoch.
+// Rows in an order drawn anew for each epoch: block after block, so that few texts are in use at a
+// time.
 class HeadRowSampler final : public BatchSource {
  public:
-  HeadRowSampler(uint64_t count, uint64_t seed) : count_(count), seed_(seed) {}
+  // `blocks`: HeadRows::Blocks.
+  HeadRowSampler(std::vector<uint64_t> blocks, uint64_t seed)
+      : blocks_(std::move(blocks)), seed_(seed) {}
   size_t width() const override { return 1; }
   void Read(uint64_t row, std::span<int32_t> out) const override;
 
  private:
-  uint64_t count_, seed_;
+  std::vector<uint64_t> blocks_;
+  uint64_t seed_;
 };
 
 // Rows [first, first + count).

@@ -191,14 +191,34 @@ TEST_F(DistillTrainTest, HeadsAreTheSameWithoutStoredHiddenStates) {
   command.emplace_back("--no-hidden");
   const json result = Run(command);
   EXPECT_LT(result["bytes"], fs::file_size(data_ + "/shard-00000.safetensors"));
-  Run(Train(data_, heads_));
+  const std::vector<std::string> blocks = {"--block-tokens", "500", "--steps", "20"};
+  Run(Train(data_, heads_, blocks));
   const std::string other = dir_ / "other";
-  // Fewer are kept than there are: 0.02 MB of about 0.15.
-  const ProgramResult trained = RunProgram(Train(tokens, other, {"--hidden-memory", "0.00002"}));
+  // Fewer are kept than there are.
+  const ProgramResult trained =
+      RunProgram(With(Train(tokens, other, blocks), {"--hidden-memory", "0.0001"}));
   EXPECT_EQ(trained.status, 0) << trained.err;
   EXPECT_NE(trained.err.find("hidden states are computed"), std::string::npos) << trained.err;
   for (const char* file : {"medusa_lm_head.safetensors", "config.json"})
     EXPECT_TRUE(ReadFile(heads_ + "/" + file) == ReadFile(other + "/" + file)) << file;
+}
+
+TEST_F(DistillTrainTest, LittleMemoryTrainsBlockByBlock) {
+  std::vector<std::string> command = Distill(data_);
+  command.emplace_back("--no-hidden");
+  Run(command);
+  const auto run = [&](const std::string& memory) {
+    const ProgramResult result =
+        RunProgram(Train(data_, heads_, {"--steps", "3", "--hidden-memory", memory}));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.err;
+  };
+  EXPECT_NE(run("0.00005").find("blocks of about"), std::string::npos);
+  EXPECT_NE(RunProgram(Train(data_, heads_, {"--steps", "3"})).err.find("--block-tokens"),
+            std::string::npos)
+      << "another order is another run";
+  fs::remove_all(heads_);
+  EXPECT_EQ(run("1").find("blocks of about"), std::string::npos);
 }
 
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {

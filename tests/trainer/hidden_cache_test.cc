@@ -334,13 +334,31 @@ TEST_F(HiddenCacheTest, RowsAreGeneratedPlacesWithATarget) {
   EXPECT_EQ(rows.Locate(0).end, rows.Locate(0).sequence.tokens.size());
   EXPECT_EQ(positions, (std::map<size_t, std::vector<size_t>>{{10, {3, 4, 5, 6, 7}}, {6, {3}}}));
 
-  const HeadRowSampler sampler(6, 1);  // every row once an epoch
+  EXPECT_EQ(rows.Blocks(6, 0), (std::vector<uint64_t>{0, 6}));
+  EXPECT_EQ(rows.Blocks(6, 100), (std::vector<uint64_t>{0, 6}));
+  EXPECT_EQ(rows.Blocks(6, 1).size(), 3u) << "two texts have rows";
+  const HeadRowSampler sampler(rows.Blocks(6, 0), 1);  // every row once an epoch
   for (uint64_t epoch = 0; epoch < 3; ++epoch) {
     std::vector<int32_t> seen;
     for (uint64_t i = 0; i < 6; ++i) sampler.Read(epoch * 6 + i, {&seen.emplace_back(), 1});
     std::ranges::sort(seen);
     EXPECT_EQ(seen, (std::vector<int32_t>{0, 1, 2, 3, 4, 5}));
   }
+  const HeadRowSampler blocks({0, 3, 4, 9}, 1);  // block by block
+  std::map<std::vector<int32_t>, int> orders;
+  for (uint64_t epoch = 0; epoch < 12; ++epoch) {
+    std::vector<int32_t> seen, of;
+    for (uint64_t i = 0; i < 9; ++i) {
+      blocks.Read(epoch * 9 + i, {&seen.emplace_back(), 1});
+      const int32_t block = seen.back() < 3 ? 0 : seen.back() < 4 ? 1 : 2;
+      if (of.empty() || of.back() != block) of.push_back(block);
+    }
+    EXPECT_EQ(of.size(), 3u) << epoch;
+    ++orders[of];
+    std::ranges::sort(seen);
+    EXPECT_EQ(seen, (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
+  }
+  EXPECT_GT(orders.size(), 2u);
   const HeldOutHeadRows held_out(100, 10, 4);
   std::vector<int32_t> batch(4);
   EXPECT_EQ(held_out.Batches(0), 2u);
