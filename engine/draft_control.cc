@@ -30,11 +30,12 @@ DraftControl::DraftControl(int32_t max_context, int32_t max_rows, const StepCost
   drafters_.reserve(extra_drafters_.size() + 1);
 }
 
-void DraftControl::Begin(const GenerationOptions& options) {
+void DraftControl::Begin(const GenerationOptions& options, const AcceptanceReplay* replay) {
   drafters_.clear();
   kept_.Clear();
   mode_ = options.draft;
   sampling_ = options.sampling;
+  replay_ = replay;
   one_row_ = options.max_rows == 1;
   may_switch_off_ = false;
   if (mode_ == DraftMode::kOff || one_row_) return;
@@ -69,8 +70,8 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
   // The best-first planner goes by what rows cost, the others by shape.
   const StepCost* const cost = planner_ == &best_first_ ? &cost_ : nullptr;
   const bool sampled = sampling_.temperature > 0.0f;
-  const DraftContext context{tokens,   hidden, max_depth,
-                             max_rows, cost,   sampled ? &sampling_ : nullptr};
+  const DraftContext context{
+      tokens, hidden, max_depth, max_rows, cost, sampled ? &sampling_ : nullptr, replay_};
   if (may_switch_off_ && drafters_.size() > 1) {
     ProposeBeside(context);
   } else {
@@ -115,11 +116,17 @@ void DraftControl::ProposeBeside(const DraftContext& context) {
   planner_->Plan(proposed_, context.max_rows, kept_);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());
-  gate_.Report(ExpectedGain() - before - draft_seconds_.Median() / share);
+  const double paid = cost_.frozen() ? cost_.draft_seconds() : draft_seconds_.Median();
+  gate_.Report(ExpectedGain() - before - paid / share);
 }
 
 void DraftControl::Report(int32_t emitted, double step_seconds) {
-  if (may_switch_off_) switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
+  if (!may_switch_off_) return;
+  if (cost_.frozen()) {
+    step_seconds = cost_.token_seconds() * cost_.Relative(kept_.size() + 1) +
+                   (ran_drafters_ ? cost_.draft_seconds() : 0.0);
+  }
+  switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
 }
 
 void DraftControl::Describe(Timings& timings) const {

@@ -34,8 +34,9 @@ class DraftControl {
   DraftControl(const DraftControl&) = delete;
   DraftControl& operator=(const DraftControl&) = delete;
 
-  // A new text, drafted as options.draft and options.max_rows say.
-  void Begin(const GenerationOptions& options);
+  // A new text, drafted as options.draft and options.max_rows say. `replay` as in TextRequest; it
+  // outlives the text.
+  void Begin(const GenerationOptions& options, const AcceptanceReplay* replay = nullptr);
 
   // The nodes to verify under the root, the last of `tokens`; none: a plain step. `hidden` as in
   // DraftContext. A path has `max_depth` nodes at most, the step `max_rows` rows, the root
@@ -75,7 +76,8 @@ class DraftControl {
   std::vector<Drafter*> drafters_;  // of the current text; empty = plain decoding
   Planner* planner_ = nullptr;
   DraftMode mode_ = DraftMode::kOff;
-  SamplingOptions sampling_;     // of the current text
+  SamplingOptions sampling_;  // of the current text
+  const AcceptanceReplay* replay_ = nullptr;
   bool one_row_ = false;         // no room for drafts in a step
   bool may_switch_off_ = false;  // mode auto, without a planner of the caller's
   bool ran_drafters_ = false;    // extra_drafters_, in this step

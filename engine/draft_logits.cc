@@ -38,7 +38,9 @@ size_t ShortlistSize(const Model& model) {
 DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
     : heads_(static_cast<size_t>(heads.count)),
       hidden_size_(static_cast<size_t>(heads.hidden_size)),
-      tokens_(DraftTokens(model, heads)) {
+      tokens_(DraftTokens(model, heads)),
+      calibration_(heads.calibration.fitted() ? heads.calibration
+                                              : DraftCalibration::Unfitted(heads.count)) {
   const size_t k = heads_, d = hidden_size_;
   bool two_matrices = false;
   for (const MedusaBlock& from : heads.blocks) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/draft_calibration.h"
 #include "engine/medusa_heads.h"
 #include "engine/model.h"
 #include "kernels/int8_pack.h"
@@ -28,6 +29,7 @@ class DraftLogits {
   int32_t heads() const { return static_cast<int32_t>(heads_); }
   // The token of each column, rising.
   std::span<const TokenId> tokens() const { return tokens_; }
+  const DraftCalibration& calibration() const { return calibration_; }
 
  private:
   struct Block {                      // of MedusaHeads
@@ -41,6 +43,7 @@ class DraftLogits {
 
   size_t heads_, hidden_size_;
   std::vector<TokenId> tokens_;
+  DraftCalibration calibration_;
   std::vector<Block> blocks_;             // [L]
   std::vector<Int8Matrix> vocabularies_;  // [tokens, d], of all heads or of each
   AlignedBuffer<float> rows_;             // [K, d] heads' outputs

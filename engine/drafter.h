@@ -14,6 +14,8 @@
 
 namespace tern {
 
+class AcceptanceReplay;
+
 // What a drafter may look at before a step.
 struct DraftContext {
   // Prompt and generated text; the last one is the root, sampled but not yet run through the model.
@@ -27,6 +29,8 @@ struct DraftContext {
   const StepCost* cost = nullptr;
   // How the text is sampled, whose noise the verification will add; null: greedy.
   const SamplingOptions* sampling = nullptr;
+  // Where the text's acceptance is drawn from rates, by what (TextRequest).
+  const AcceptanceReplay* replay = nullptr;
 
   // A node with a lower score is not worth a row: proposing it is work for nothing.
   float MinScore() const {

@@ -128,7 +128,7 @@ void Generation::Begin(std::span<const TokenId> prompt, const GenerationOptions&
     counts_ = TokenCounts(model.config.vocab_size, max_context_);
     counts_.AddPrompt(prompt);
   }
-  drafting_.Begin(options_);
+  drafting_.Begin(options_, replay_);
 }
 
 // `parent` is a row of this text, -1 the last committed token.

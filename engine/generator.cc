@@ -9,7 +9,8 @@ SchedulerLimits OnePlace(const GeneratorLimits& limits) {
           .max_rows = limits.max_rows,
           .prefill_chunk = limits.prefill_chunk,
           .kv_type = limits.kv_type,
-          .fixed_threads = limits.fixed_threads};
+          .fixed_threads = limits.fixed_threads,
+          .costs = limits.costs};
 }
 
 // What there is one of, for the one place.

@@ -24,7 +24,8 @@ struct GeneratorLimits {
   int32_t prefill_chunk = 256;
   // Every pass uses all of ThreadCount(), also of a small model where fewer are faster.
   bool fixed_threads = false;
-  KvType kv_type = KvType::kBFloat16;  // the texts depend on it
+  KvType kv_type = KvType::kBFloat16;      // the texts depend on it
+  std::shared_ptr<const CostTable> costs;  // null: what rows cost is measured
 };
 
 // Not thread-safe. Between the first token and the last it allocates nothing.

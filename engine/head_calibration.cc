@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/check.h"
 #include "kernels/vector_math.h"
@@ -9,38 +10,47 @@
 namespace tern {
 namespace {
 
-// What the heads of the default model were found to need, so that the first texts are planned well.
-constexpr float kFirst[] = {1.1f, 1.8f, 2.2f, 2.1f};
 constexpr float kRate = 0.02f;  // of one observation: some hundred settle it
-constexpr float kLeast = 0.5f, kMost = 8.0f;
 
 }  // namespace
 
-HeadCalibration::HeadCalibration(int32_t heads) : heads_(heads) {
-  for (const float spread : kFirst)
-    logs_.insert(logs_.end(), static_cast<size_t>(heads), Log(spread));
+HeadCalibration::HeadCalibration(DraftCalibration stored) : stored_(std::move(stored)) {
+  logs_.resize(DraftCalibration::kRanges * stored_.noise.size());
+  Restore();
 }
 
-size_t HeadCalibration::RangeOf(float temperature) {
-  if (temperature == 0.0f) return 0;
-  if (temperature <= 0.5f) return 1;
-  return temperature <= 0.85f ? 2 : 3;
+void HeadCalibration::Restore() {
+  auto log = logs_.begin();
+  for (const DraftCalibration::Range& range : stored_.ranges) {
+    for (const float spread : range.spreads) *log++ = Log(spread);
+  }
+}
+
+void HeadCalibration::BeginText() {
+  if (stored_.fitted()) Restore();
 }
 
 size_t HeadCalibration::At(float temperature, int32_t depth) const {
-  TERN_CHECK(depth >= 1 && depth <= heads_) << depth << " of " << heads_;
-  return RangeOf(temperature) * static_cast<size_t>(heads_) + static_cast<size_t>(depth - 1);
+  TERN_CHECK(depth >= 1 && depth <= stored_.heads()) << depth << " of " << stored_.heads();
+  return DraftCalibration::RangeOf(temperature) * stored_.noise.size() +
+         static_cast<size_t>(depth - 1);
 }
 
 float HeadCalibration::Spread(float temperature, int32_t depth) const {
   return Exp(logs_[At(temperature, depth)]);
 }
 
+float HeadCalibration::Noise(int32_t depth) const {
+  TERN_CHECK(depth >= 1 && depth <= stored_.heads()) << depth << " of " << stored_.heads();
+  return stored_.noise[static_cast<size_t>(depth - 1)];
+}
+
 // Robbins and Monro's step towards the spread at which as many come as were expected.
 void HeadCalibration::Learn(float temperature, int32_t depth, float probability, bool came) {
   if (!std::isfinite(probability)) return;
   float& log = logs_[At(temperature, depth)];
-  log = std::clamp(log + kRate * (probability - (came ? 1.0f : 0.0f)), Log(kLeast), Log(kMost));
+  log = std::clamp(log + kRate * (probability - (came ? 1.0f : 0.0f)),
+                   Log(DraftCalibration::kLeastSpread), Log(DraftCalibration::kMostSpread));
 }
 
 }  // namespace tern

@@ -2,32 +2,40 @@
 #ifndef TERN_ENGINE_HEAD_CALIBRATION_H_
 #define TERN_ENGINE_HEAD_CALIBRATION_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "engine/draft_calibration.h"
+
 namespace tern {
 
-// Heads are surer than they are right, the more so the higher the temperature: they do not see the
-// token that was sampled at the root. Dividing their logits by a spread, one for each head and
-// range of temperatures, makes the probabilities true on average (temperature scaling, Guo et al.
-// 2017, section 4.2). The spread is learned from what became of the likeliest candidates: it rises
-// where they were expected more often than they came. Not thread-safe.
+// A stored calibration and what the texts at hand add to it: the spreads are learned on from what
+// became of the likeliest candidates. They rise where those were expected more often than they
+// came. Not thread-safe.
 class HeadCalibration {
  public:
-  explicit HeadCalibration(int32_t heads);
+  explicit HeadCalibration(DraftCalibration stored);
+  explicit HeadCalibration(int32_t heads) : HeadCalibration(DraftCalibration::Unfitted(heads)) {}
+  // What was fitted holds again: a text's plan does not depend on the texts before it. Where
+  // nothing was, what they taught is kept.
+  void BeginText();
   // Of head k = depth, at least 1.
   float Spread(float temperature, int32_t depth) const;
+  float Noise(int32_t depth) const;
+  // Of a candidate of `rank`, from 0, to which the spread head gives the probability `claimed`.
+  float Rate(float temperature, size_t rank, float claimed) const {
+    return stored_.Rate(DraftCalibration::RangeOf(temperature), rank, claimed);
+  }
   // The likeliest candidate at `depth`, behind a path that was right so far, had `probability` and
   // came or did not.
   void Learn(float temperature, int32_t depth, float probability, bool came);
 
  private:
-  static constexpr size_t kRanges = 4;  // greedy; up to 0.5; up to 0.85; above
-  static size_t RangeOf(float temperature);
+  void Restore();
   size_t At(float temperature, int32_t depth) const;
-  int32_t heads_;
+
+  DraftCalibration stored_;
   std::vector<float> logs_;  // [kRanges, heads] natural logarithms of the spreads
 };
 

@@ -16,7 +16,7 @@ MedusaDrafter::MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_no
       max_nodes_(max_nodes),
       logits_(std::move(logits)),
       top_(std::min(static_cast<size_t>(kTop), logits_->tokens().size())),
-      calibration_(heads_),
+      calibration_(logits_->calibration()),
       values_(logits_->tokens().size()),
       noise_(values_.size()) {
   firsts_.reserve(static_cast<size_t>(heads_));
@@ -35,7 +35,9 @@ void MedusaDrafter::Choose(const DraftContext& context, int32_t depth,
     const size_t position = context.tokens.size() + static_cast<size_t>(depth) - 1;
     ApproximateGumbelNoiseOf(sampling->seed, sampling->stream, static_cast<uint32_t>(position),
                              logits_->tokens(), noise_);
-    for (size_t i = 0; i < logits.size(); ++i) values_[i] = logits[i] / temperature + noise_[i];
+    const float noise = calibration_.Noise(depth);
+    for (size_t i = 0; i < logits.size(); ++i)
+      values_[i] = logits[i] / temperature + noise * noise_[i];
     values = values_;
   }
   const float scale = 1.0f / calibration_.Spread(temperature, depth);
@@ -45,8 +47,11 @@ void MedusaDrafter::Choose(const DraftContext& context, int32_t depth,
   const float sum = SumExpMinus(values, largest, scale);
   for (size_t i = 0; i < choices.size(); ++i) {
     const float shifted = best[i].value - largest;
+    const float claimed = SumExpMinus({&shifted, 1}, 0.0f, scale) / sum;
+    // Grow relies on probabilities that fall; the rates of two ranks may cross.
+    const float rate = calibration_.Rate(temperature, i, claimed);
     choices[i] = {logits_->tokens()[static_cast<size_t>(best[i].index)],
-                  SumExpMinus({&shifted, 1}, 0.0f, scale) / sum};
+                  i > 0 ? std::min(rate, choices[i - 1].probability) : rate};
   }
 }
 

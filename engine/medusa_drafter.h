@@ -19,9 +19,10 @@ namespace tern {
 // path.
 //
 // Where the text is sampled, a head's candidates are those of the largest logit / temperature +
-// noise, with the noise that the verification will add for that position: what the sampler does
-// with the backbone's logits (Gumbel coupling). On stories that is accepted 1.10 (temperature 0.7)
-// to 1.26 times (1.0) as often as the likeliest tokens are.
+// lambda * noise, with the noise that the verification will add for that position: with lambda 1,
+// what the sampler does with the backbone's logits (Gumbel coupling). On stories that is accepted
+// 1.10 (temperature 0.7) to 1.26 times (1.0) as often as the likeliest tokens are. Lambda is part
+// of the heads' calibration.
 class MedusaDrafter : public Drafter {
  public:
   static constexpr int32_t kTop = 8;  // tokens taken from each head
@@ -35,7 +36,10 @@ class MedusaDrafter : public Drafter {
   // Proposes up to `max_nodes` nodes, the likeliest ones. Drafters of one thread may share
   // `logits`.
   MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_nodes);
-  void Reset() override { proposed_at_ = 0; }
+  void Reset() override {
+    proposed_at_ = 0;
+    calibration_.BeginText();
+  }
   void Propose(const DraftContext& context, DraftTree& tree) override;
   // Says when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
   // t + 2: heads of an offset off by one, as some trainers wrote them, or heads without training.

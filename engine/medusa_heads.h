@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/draft_calibration.h"
 #include "engine/model.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
@@ -45,6 +46,7 @@ struct MedusaHeads {
   // Tokens by how often the backbone writes them, the most frequent first (draft_shortlist.h);
   // empty = not known.
   std::vector<int32_t> shortlist;
+  DraftCalibration calibration;  // not fitted where there is none
   // One line for the user where the heads load but may draft badly: trained for other weights than
   // this model's. Empty = nothing to say.
   std::string warning;

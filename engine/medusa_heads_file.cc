@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/atomic_file.h"
+#include "engine/draft_calibration.h"
 #include "engine/draft_shortlist.h"
 #include "engine/error.h"
 #include "engine/hash.h"
@@ -168,14 +169,20 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
   if (!config) return heads;
   heads.shortlist = ReadShortlist(dir.string(), model.config.vocab_size);
   heads.info = config->info;
+  try {
+    heads.calibration = ReadCalibration(dir.string(), heads.count);
+  } catch (const Error& error) {
+    heads.warning = std::string(error.what()) + "; drafting without it";
+  }
   const std::string& trained_for = heads.info.backbone_fingerprint;
   if (trained_for.empty()) return heads;
   const std::string fingerprint = BackboneFingerprint(model);
   if (trained_for != fingerprint) {
-    heads.warning = path + ": heads were trained for a model with fingerprint " + trained_for +
-                    ", this one has " + fingerprint +
-                    ": the text is right, but drafts will often be wrong; train heads for this "
-                    "model";
+    if (!heads.warning.empty()) heads.warning += "; ";
+    heads.warning += path + ": heads were trained for a model with fingerprint " + trained_for +
+                     ", this one has " + fingerprint +
+                     ": the text is right, but drafts will often be wrong; train heads for this "
+                     "model";
   }
   return heads;
 }
@@ -204,6 +211,7 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   }
   WriteSafetensors((fs::path(dir) / kWeightsFile).string(), tensors);
   WriteShortlist(dir, heads.shortlist);
+  WriteCalibration(dir, heads.calibration);
   nlohmann::ordered_json config = {{"medusa_num_heads", heads.count},
                                    {"medusa_num_layers", 1},
                                    {"hidden_size", heads.hidden_size},

@@ -82,7 +82,7 @@ Scheduler::Scheduler(const Model& model, const Tokenizer& tokenizer, const Sched
           limits.max_sequences == 1 ? std::max(step_rows_, max_chunk_) : step_rows_ + max_chunk_,
           step_rows_ + (limits.max_sequences > 1 ? limits.max_sequences : 0), max_context_),
       scratch_(model.config),
-      cost_(RowShare(model.OutputEmbedding())),
+      cost_(RowShare(model.OutputEmbedding()), limits.costs),
       joint_(limits.max_sequences, cost_),
       fixed_threads_(limits.fixed_threads || ModelBytes(model.config) > kSmallModel),
       threads_(ThreadCount(), fixed_threads_) {

@@ -36,6 +36,7 @@ struct SchedulerLimits {
   bool reuse_prefixes = false;  // keep what finished texts leave in the cache for later prompts
   // Every pass uses all of ThreadCount(), also of a small model where fewer are faster.
   bool fixed_threads = false;
+  std::shared_ptr<const CostTable> costs;  // null: what rows cost is measured
 };
 
 // What sequences draft with, made once for each; both may be empty.

@@ -1,15 +1,18 @@
 #include "engine/step_cost.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/check.h"
 
 namespace tern {
 
-StepCost::StepCost(double prior) : prior_(prior) {}
+StepCost::StepCost(double prior, std::shared_ptr<const CostTable> frozen)
+    : prior_(prior), frozen_(std::move(frozen)) {}
 
 void StepCost::Report(int32_t rows, double seconds) {
   TERN_CHECK(rows >= 1 && rows <= kMaxRows) << rows;
+  if (frozen_) return;
   Measured& measured = seconds_[static_cast<size_t>(rows)];
   measured.latest.Add(seconds);
   measured.median = measured.latest.Median();
@@ -25,6 +28,7 @@ double StepCost::Share(int32_t rows) const {
 }
 
 double StepCost::OfPass(int32_t rows) const {
+  if (frozen_) return frozen_->Ratio(rows);
   double share = -1.0;
   for (int32_t m = std::min(rows, kMaxRows); m > 1 && share < 0.0; --m) share = Share(m);
   return 1.0 + (share < 0.0 ? prior_ : share) * (rows - 1);
@@ -43,11 +47,21 @@ double StepCost::LeastPerRow(int32_t most_rows) const {
 }
 
 double StepCost::one_row_seconds() const {
+  if (frozen_) return frozen_->one_row_seconds;
   for (int32_t m = 1; m <= kMaxRows; ++m) {
     const double median = seconds_[static_cast<size_t>(m)].median;
     if (median > 0.0) return median / (1.0 + prior_ * (m - 1));
   }
   return 0.0;
+}
+
+CostTable StepCost::Table(int32_t rows) const {
+  CostTable table{.one_row_seconds = one_row_seconds(), .ratios = {}, .draft_seconds = 0.0};
+  // Two medians need not agree: a table says that more rows cost no less.
+  double most = 1.0;
+  for (int32_t m = 1; m <= rows; ++m)
+    table.ratios.emplace_back(m, most = std::max(most, OfPass(m)));
+  return table;
 }
 
 }  // namespace tern

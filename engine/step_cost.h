@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 
+#include "engine/cost_table.h"
 #include "engine/generation_options.h"
 #include "engine/recent_median.h"
 
@@ -15,8 +17,12 @@ namespace tern {
 class StepCost {
  public:
   // `prior` stands for what is not measured yet: a further row's cost as a share of a pass of one.
-  explicit StepCost(double prior);
+  // Where there is a `frozen` table, it holds and nothing is learned.
+  explicit StepCost(double prior, std::shared_ptr<const CostTable> frozen = nullptr);
   double prior() const { return prior_; }
+  bool frozen() const { return frozen_ != nullptr; }
+  // REQUIRES frozen().
+  double draft_seconds() const { return frozen_->draft_seconds; }
   // REQUIRES 1 <= rows <= kMaxRows.
   void Report(int32_t rows, double seconds);
   // c(rows) / c(1), at least 1. A number of rows without measurements costs by the row what the
@@ -39,6 +45,9 @@ class StepCost {
   // A sequence's share of a pass of all roots.
   double token_seconds() const { return one_row_seconds() * OfPass(roots_) / roots_; }
 
+  // What it knows, up to `rows` rows; nothing is known of drafting.
+  CostTable Table(int32_t rows) const;
+
   static constexpr double kLeastShare = 0.01, kMostShare = 1.0;  // of a further row, believed
   static constexpr size_t kFirst = 3;                            // passes before a median counts
   static constexpr int64_t kStale = 128;
@@ -53,6 +62,7 @@ class StepCost {
   double Share(int32_t rows) const;  // of a further row, measured; < 0 where it is not
 
   double prior_;
+  std::shared_ptr<const CostTable> frozen_;
   int32_t roots_ = 1;
   int64_t passes_ = 0;
   std::array<Measured, kMaxRows + 1> seconds_{};  // [rows]

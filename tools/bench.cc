@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,6 +19,7 @@
 #include "tools/bench_peer.h"
 #include "tools/bench_replay.h"
 #include "tools/commands.h"
+#include "tools/cost_table_flag.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
 
@@ -33,7 +35,7 @@ struct BenchOptions {
   GemmShape gemm;
   std::vector<std::string> kv_types = {"bf16"};
   std::string against, peer;
-  std::string acceptance, draft = "auto";
+  std::string acceptance, draft = "auto", cost_table;
   ReplayBenchOptions replay;
 };
 
@@ -44,6 +46,25 @@ Model GetModel(const BenchOptions& options, const CommonOptions& common) {
   Model model = MakeModel(*MakeSyntheticWeights(options.synthetic, weights));
   if (common.zero_skip) AddZeroSkipping(model);
   return model;
+}
+
+// Of passes that decide tokens, as the first context and cache type had them; drafting was not
+// measured.
+CostTable TableOf(const PassBenchReport& report) {
+  std::map<int32_t, double> seconds;
+  for (const PassResult& pass : report.passes) {
+    const PassResult& first = report.passes.front();
+    const bool counts = pass.context == first.context && pass.kv_type == first.kv_type &&
+                        pass.kind == PassKind::kGreedy && !pass.zero_skip;
+    if (counts && pass.rows <= kMaxRows) seconds.emplace(pass.rows, pass.seconds);
+  }
+  CostTable table;
+  if (seconds.empty() || seconds.begin()->first != 1) return table;
+  table.one_row_seconds = seconds.begin()->second;
+  double most = 1.0;  // noise must not make more rows cheaper
+  for (const auto& [rows, pass] : seconds)
+    table.ratios.emplace_back(rows, most = std::max(most, pass / table.one_row_seconds));
+  return table;
 }
 
 void PrintJson(const PassBenchReport& report, double load_seconds) {
@@ -67,7 +88,8 @@ void PrintJson(const PassBenchReport& report, double load_seconds) {
                  {"read_gb_per_s", 1e-9 * report.read_bytes},
                  {"int8_gmac_per_s", 1e-9 * report.int8_products},
                  {"bf16_gmac_per_s", 1e-9 * report.bf16_products}}},
-               {"passes", passes}};
+               {"passes", passes},
+               {"cost_table", CostTableJson(TableOf(report))}};
   if (report.prefill.tokens > 0) {
     json["prefill"] = {{"tokens", report.prefill.tokens},
                        {"tokens_per_second", report.prefill.tokens / report.prefill.seconds},
@@ -301,6 +323,7 @@ void PrintReplayJson(const ReplayReport& report, const BenchOptions& options, ui
         {"draft_reason", report.draft_reason},
         {"predictions", predictions},
         {"prediction_basis", BasisJson(report)}}},
+      {"cost_table", CostTableJson(report.cost_table)},
       {"peak_memory_mb", PeakMemoryMb()}};
   std::cout << json.dump(2) << std::endl;
 }
@@ -313,6 +336,7 @@ void RunReplay(const BenchOptions& options, const CommonOptions& common) {
   replay.seed = common.seed;
   replay.rounds = options.passes.rounds;
   replay.draft = ParseDraftMode(options.draft);
+  replay.costs = CostTableAt(options.cost_table);
   replay.kv_type = KvTypeNamed(options.kv_types.front());
   const Model model = GetModel(options, common);
   ReplayReport report;
@@ -357,6 +381,8 @@ void RunBench(const BenchOptions& options, const CommonOptions& common) {
     throw CLI::ValidationError("--peer", "does not go with --against, --m, --k and --n");
   if (!options.synthetic.empty() && !common.model.empty())
     throw CLI::ValidationError("--synthetic", "does not go with --model");
+  if (!options.cost_table.empty() && options.acceptance.empty())
+    throw CLI::ValidationError("--cost-table", "goes with --acceptance");
   if (!options.acceptance.empty()) {
     if (any || !options.against.empty() || !options.peer.empty())
       throw CLI::ValidationError("--acceptance",
@@ -444,6 +470,7 @@ void AddBench(CLI::App& app, const CommonOptions& common) {
   command->add_option("--peer", options->peer,
                       "llama.cpp's llama-bench or a fork's, and its model, to run in turns with "
                       "this, e.g. \"./llama-bench -m model.gguf\"");
+  AddCostTable(*command, options->cost_table);
   command->callback([options, &common] { RunBench(*options, common); });
 }
 

@@ -130,7 +130,8 @@ class ReplayBench {
     return {.max_sequences = options.sequences,
             .max_context = std::min(most, kPromptTokens + options.tokens + options.max_rows),
             .max_rows = options.max_rows,
-            .kv_type = options.kv_type};
+            .kv_type = options.kv_type,
+            .costs = options.costs};
   }
 
   static DraftingParts Drafting(const Model& model, const ReplayBenchOptions& options) {
@@ -145,10 +146,9 @@ class ReplayBench {
     heads.shortlist.resize(static_cast<size_t>(config.vocab_size));
     std::iota(heads.shortlist.begin(), heads.shortlist.end(), 0);
     const auto logits = std::make_shared<DraftLogits>(model, heads);
-    const AcceptanceReplay replay(options.rates, config.vocab_size, options.seed, 0);
-    return {.drafters = [logits, replay, max_nodes = 2 * options.max_rows] {
+    return {.drafters = [logits, max_nodes = 2 * options.max_rows] {
       std::vector<std::unique_ptr<Drafter>> drafters;
-      drafters.push_back(std::make_unique<ReplayDrafter>(logits, max_nodes, replay));
+      drafters.push_back(std::make_unique<ReplayDrafter>(logits, max_nodes));
       return drafters;
     }};
   }
@@ -253,6 +253,12 @@ ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
   for (int32_t rows = 1; rows <= most; ++rows)
     report.pass_costs.push_back(bench.cost().OfPass(rows));
   AddPredictions(model, options, sum, plain_sum, progress, report);
+  report.cost_table = bench.cost().Table(most);
+  if (options.costs != nullptr) {
+    report.cost_table.draft_seconds = options.costs->draft_seconds;
+  } else if (sum.verify_steps > 0.0) {
+    report.cost_table.draft_seconds = sum.draft_seconds / sum.verify_steps;
+  }
   return report;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/acceptance_replay.h"
+#include "engine/cost_table.h"
 #include "engine/generation_options.h"
 #include "engine/model.h"
 #include "kernels/kv_block.h"
@@ -26,6 +27,7 @@ struct ReplayBenchOptions {
   int32_t max_rows = 8;  // of a sequence's verification
   DraftMode draft = DraftMode::kAuto;
   KvType kv_type = KvType::kBFloat16;
+  std::shared_ptr<const CostTable> costs;  // null: measured
 };
 
 struct ReplayReport {
@@ -47,6 +49,7 @@ struct ReplayReport {
   MachineFigures here;
   Prediction own;
   std::vector<Prediction> predictions;  // for machines that are not this one
+  CostTable cost_table;  // the same to freeze, and what drafting costs
 };
 
 // Random heads, as many as there are rates, with a shortlist. Plain and speculative runs take turns

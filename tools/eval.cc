@@ -19,7 +19,9 @@
 #include "engine/tokenizer.h"
 #include "kernels/parallel.h"
 #include "tools/commands.h"
+#include "tools/cost_table_flag.h"
 #include "tools/documents.h"
+#include "tools/eval_calibration.h"
 #include "tools/eval_page.h"
 #include "tools/heads.h"
 #include "tools/machine.h"
@@ -28,6 +30,7 @@
 #include "tools/report.h"
 #include "tools/sampling_flags.h"
 #include "trainer/acceptance.h"
+#include "trainer/head_rows.h"
 #include "trainer/perplexity.h"
 #include "trainer/prompt_file.h"
 
@@ -39,7 +42,9 @@ using Json = nlohmann::ordered_json;
 struct EvalOptions {
   std::vector<std::string> prompts;
   std::string perplexity, html, draft = "auto";
-  bool skip_long = false;
+  std::string cost_table;
+  bool skip_long = false, write_calibration = false;
+  double held_out = 1.0;
   size_t limit = 0;
   int32_t context = 0;
   AcceptanceOptions acceptance;
@@ -166,12 +171,22 @@ void RunPerplexity(const EvalOptions& options, const CommonOptions& common) {
   }
 }
 
+// Those that `tern train --held-out` sets aside where the model's texts begin with all of them.
+std::vector<Prompt> HeldOut(const std::vector<Prompt>& prompts, double share) {
+  const uint64_t all = prompts.size();
+  std::vector<Prompt> some;
+  for (uint64_t i = all - HeldOutTexts(all, share); i < all; ++i)
+    some.push_back(prompts[TextInOrder(i, all)]);
+  return some;
+}
+
 std::vector<Prompt> ReadAll(const EvalOptions& options) {
   std::vector<Prompt> all;
   for (const std::string& path : options.prompts) {
     std::vector<Prompt> prompts = ReadPrompts(path, options.limit);
     std::move(prompts.begin(), prompts.end(), std::back_inserter(all));
   }
+  if (options.held_out < 1.0) return HeldOut(all, options.held_out);
   return all;
 }
 
@@ -204,6 +219,7 @@ void RunEval(EvalOptions& options, const CommonOptions& common) {
   if (!options.perplexity.empty()) return RunPerplexity(options, common);
   CheckUsage(options, common);
   options.acceptance.kv_type = common.Kv();
+  options.acceptance.costs = CostTableAt(options.cost_table);
   std::vector<Prompt> prompts = ReadAll(options);
   std::optional<AtomicFile> page;
   if (!options.html.empty()) {
@@ -213,6 +229,14 @@ void RunEval(EvalOptions& options, const CommonOptions& common) {
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadForDecoding(dir, common);
+  if (options.write_calibration) {
+    if (options.skip_long) SkipLong(model, *tokenizer, prompts);
+    return WriteFittedCalibration(model, *tokenizer, dir, prompts,
+                                  {.max_tokens = options.acceptance.generation.max_tokens,
+                                   .seed = common.seed,
+                                   .kv_type = common.Kv()},
+                                  common);
+  }
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   EvalRun run{.model = dir,
               .cpu = ReadMachine().cpu,
@@ -269,6 +293,17 @@ void AddEval(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Use the first N prompts of each file; 0 = all")
       ->capture_default_str();
+  command
+      ->add_option("--held-out", options->held_out,
+                   "Use only the share of the prompts that tern train with this --held-out sets\n"
+                   "aside from texts distilled from them; 1 = all")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_flag("--write-calibration", options->write_calibration,
+                    "Instead, fit how far the heads' probabilities are to be believed, at greedy\n"
+                    "and sampled temperatures, and store it beside them (tern_calibration.json).\n"
+                    "Take prompts that the heads were not trained on");
+  AddCostTable(*command, options->cost_table);
   command->add_option("--max-tokens", generation.max_tokens, "Tokens to write at most per prompt")
       ->capture_default_str();
   command->add_option("--repeats", options->acceptance.repeats, "Timed runs of each prompt")

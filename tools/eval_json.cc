@@ -1,4 +1,5 @@
 #include "engine/generation_options.h"
+#include "tools/cost_table_flag.h"
 #include "tools/eval_page.h"
 #include "tools/report.h"
 
@@ -107,6 +108,22 @@ Json CostsJson(const AcceptanceReport& report) {
   return list;
 }
 
+Json ConfidenceJson(const AcceptanceReport& report) {
+  Json heads = Json::array();
+  constexpr auto kCount = static_cast<double>(AcceptanceReport::kConfidenceBins);
+  for (const auto& bins : report.acceptance_by_confidence) {
+    Json list = Json::array();
+    for (size_t i = 0; i < bins.size(); ++i) {
+      list.push_back({{"from", static_cast<double>(i) / kCount},
+                      {"to", static_cast<double>(i + 1) / kCount},
+                      {"share", bins[i].share},
+                      {"rates", bins[i].rates}});
+    }
+    heads.push_back(std::move(list));
+  }
+  return heads;
+}
+
 Json TimelineJson(const StepFigures& figures) {
   Json list = Json::array();
   for (const TimelinePoint& point : figures.Timeline(kTimelinePoints)) {
@@ -135,6 +152,7 @@ Json EvalJson(const EvalRun& run, const AcceptanceReport& report) {
           {"accepted_per_depth", report.accepted_per_depth},
           {"head_top1", report.head_top1},
           {"acceptance", report.acceptance},
+          {"acceptance_by_confidence", ConfidenceJson(report)},
           {"plain_tokens_per_second", report.plain_tokens_per_second},
           {"speculative_tokens_per_second", report.speculative_tokens_per_second},
           {"speedup", report.speedup},
@@ -157,6 +175,7 @@ Json EvalJson(const EvalRun& run, const AcceptanceReport& report) {
           {"calibration", CalibrationJson(figures)},
           {"one_row_milliseconds", 1e3 * report.one_row_seconds},
           {"step_cost", CostsJson(report)},
+          {"cost_table", CostTableJson(report.cost_table)},
           {"phases", PhasesJson(figures.drafted())},
           {"plain_phases", PhasesJson(figures.plain())},
           {"timeline", TimelineJson(figures)},

@@ -20,6 +20,7 @@
 #include "engine/tokenizer.h"
 #include "server/response_codec.h"
 #include "tools/commands.h"
+#include "tools/cost_table_flag.h"
 #include "tools/heads.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
@@ -33,7 +34,7 @@ using Json = nlohmann::ordered_json;
 struct GenerateOptions {
   std::string prompt, prompt_file;
   bool has_prompt = false;
-  std::string draft = "auto";
+  std::string draft = "auto", cost_table;
   GenerationOptions generation;
 };
 
@@ -142,6 +143,7 @@ void RunGenerate(GenerateOptions& options, const CommonOptions& common) {
       static_cast<int32_t>(std::min<int64_t>(wanted, model.config.max_position_embeddings));
   limits.max_rows = generation.max_rows;
   limits.kv_type = common.Kv();
+  limits.costs = CostTableAt(options.cost_table);
   limits.prefill_chunk = static_cast<int32_t>(std::min<int64_t>(generation.prefill_chunk, wanted));
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   Generator generator(model, *tokenizer, limits, MakeDrafters(model, heads, limits.max_rows));
@@ -181,6 +183,7 @@ void AddGenerate(CLI::App& app, const CommonOptions& common) {
           "How tokens are drafted; the text never depends on it (but with --lossy-typical)")
       ->check(CLI::IsMember({"auto", "tree", "chain", "ngram", "off"}))
       ->capture_default_str();
+  AddCostTable(*command, options->cost_table);
   command->add_option("--max-rows", generation.max_rows, "Rows of one verification at most")
       ->capture_default_str();
   command->add_option("--prefill-chunk", generation.prefill_chunk, "Prompt tokens per pass")

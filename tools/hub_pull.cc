@@ -34,6 +34,7 @@ bool IsSmallPart(const std::string& name) {
                                            "chat_template.jinja",
                                            "model.safetensors.index.json",
                                            "tern_shortlist.json",
+                                           "tern_calibration.json",
                                            "LICENSE",
                                            "README.md"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);

@@ -97,6 +97,8 @@ InfoJson HeadsInfo(const std::string& path, const std::vector<TensorEntry>& tens
     const InfoJson shortlist = ReadJsonIfThere((dir / "tern_shortlist.json").string());
     if (shortlist.contains("tokens") && shortlist["tokens"].is_array())
       info["shortlist_tokens"] = shortlist["tokens"].size();
+    const InfoJson calibration = ReadJsonIfThere((dir / "tern_calibration.json").string());
+    if (calibration.contains("tokens")) info["calibrated_on_tokens"] = calibration["tokens"];
   }
   return info;
 }

@@ -26,6 +26,7 @@
 #include "server/compute_thread.h"
 #include "server/http_server.h"
 #include "tools/commands.h"
+#include "tools/cost_table_flag.h"
 #include "tools/heads.h"
 #include "tools/model_path.h"
 
@@ -37,7 +38,7 @@ struct ServeOptions {
   size_t queue = 64;
   int32_t parallel = 4;
   int32_t context = 0;
-  std::string name;
+  std::string name, cost_table;
 };
 
 // Waits for SIGTERM and SIGINT: the first lets the server finish what it has begun, the second ends
@@ -134,7 +135,8 @@ SchedulerLimits LimitsOf(const ServeOptions& options, const CommonOptions& commo
       .max_context = options.context,
       .kv_blocks = context > 0 ? CacheBlocks(context, options.parallel, config, common.Kv()) : 0,
       .kv_type = common.Kv(),
-      .reuse_prefixes = true};
+      .reuse_prefixes = true,
+      .costs = CostTableAt(options.cost_table)};
 }
 
 void RunServe(ServeOptions& options, const CommonOptions& common) {
@@ -189,6 +191,7 @@ void AddServe(CLI::App& app, const CommonOptions& common) {
                       "Tokens of prompt and answer together (default: the model's)");
   command->add_option("--name", options->name,
                       "The model's name in the API (default: its folder's)");
+  AddCostTable(*command, options->cost_table);
   command->callback([options, &common] { RunServe(*options, common); });
 }
 

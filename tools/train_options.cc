@@ -85,8 +85,7 @@ void BindTrainOptions(CLI::App& command, TrainOptions& options) {
 
 HeadDataSplit SplitHeadData(const HeadRows& rows, double held_out_share) {
   const uint64_t texts = rows.cache().sequences();
-  const auto wanted = static_cast<uint64_t>(std::ceil(held_out_share * static_cast<double>(texts)));
-  const uint64_t held_out = std::max<uint64_t>(1, wanted);
+  const uint64_t held_out = HeldOutTexts(texts, held_out_share);
   HeadDataSplit split;
   if (texts > held_out) split.training = rows.RowsBefore(texts - held_out);
   split.held_out = rows.size() - split.training;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "engine/draft_heads.h"
 #include "engine/error.h"
 #include "kernels/check.h"
+#include "kernels/sum_exp.h"
 #include "kernels/vocab_projection.h"
 
 namespace tern {
@@ -22,6 +24,7 @@ class HeadScorer {
         seen_(static_cast<size_t>(heads.count)),
         right_(static_cast<size_t>(heads.count)),
         reached_(static_cast<size_t>(heads.count)),
+        bins_(static_cast<size_t>(heads.count)),
         rows_(static_cast<size_t>(heads.count) * static_cast<size_t>(heads.hidden_size)),
         logits_(static_cast<size_t>(heads.count) * static_cast<size_t>(model.config.vocab_size)) {}
 
@@ -45,8 +48,10 @@ class HeadScorer {
       ++seen_[k];
       if (!on_path) continue;
       ++reached_[k];
+      ConfidenceBin& bin = bins_[k][BinOf(logits.RowSpan(k))];
+      ++bin.reached;
       on_path = candidate;
-      if (on_path) ++right_[k][rank];
+      if (on_path) ++right_[k][rank], ++bin.right[rank];
     }
   }
   void Fill(AcceptanceReport* report) const {
@@ -58,12 +63,29 @@ class HeadScorer {
     for (size_t k = 0; k < reached_.size() && reached_[k] > 0; ++k) {
       const auto shares = Shares(right_[k], reached_[k]);
       report->acceptance.emplace_back(shares.begin(), shares.end());
+      auto& bins = report->acceptance_by_confidence.emplace_back();
+      for (const ConfidenceBin& bin : bins_[k]) {
+        bins.push_back({static_cast<double>(bin.reached) / static_cast<double>(reached_[k]),
+                        Shares(bin.right, bin.reached)});
+      }
     }
   }
 
  private:
   using Counts = std::array<int64_t, AcceptanceReport::kRanks>;  // by rank
+  struct ConfidenceBin {
+    int64_t reached = 0;
+    Counts right{};
+  };
 
+  // By the probability of the most probable token.
+  static size_t BinOf(std::span<const float> logits) {
+    const float largest = *std::ranges::max_element(logits);
+    const auto probability = static_cast<double>(1.0f / SumExpMinus(logits, largest));
+    if (!std::isfinite(probability)) return 0;  // logits that are no numbers
+    const auto bin = static_cast<size_t>(probability * AcceptanceReport::kConfidenceBins);
+    return std::min(bin, AcceptanceReport::kConfidenceBins - 1);
+  }
   static std::array<double, AcceptanceReport::kRanks> Shares(const Counts& counts, int64_t all) {
     std::array<double, AcceptanceReport::kRanks> shares{};
     for (size_t r = 0; r < shares.size() && all > 0; ++r)
@@ -85,24 +107,11 @@ class HeadScorer {
   std::vector<int64_t> seen_;     // [K]
   std::vector<Counts> right_;     // [K] where every head before had the token as a candidate
   std::vector<int64_t> reached_;  // [K] those places
-  AlignedBuffer<float> rows_;     // [K, d]
-  AlignedBuffer<float> logits_;   // [K, V]
+  // [K] the same by the head's confidence.
+  std::vector<std::array<ConfidenceBin, AcceptanceReport::kConfidenceBins>> bins_;
+  AlignedBuffer<float> rows_;    // [K, d]
+  AlignedBuffer<float> logits_;  // [K, V]
 };
-
-std::vector<std::vector<TokenId>> EncodeAll(const Model& model, const Tokenizer& tokenizer,
-                                            const std::vector<Prompt>& prompts) {
-  const size_t most = static_cast<size_t>(model.config.max_position_embeddings) - 1;
-  std::vector<std::vector<TokenId>> all;
-  for (const Prompt& prompt : prompts) {
-    all.push_back(EncodePrompt(model.config, tokenizer, prompt.text));
-    if (all.back().size() > most) {
-      throw BadFile({prompt.file + ":" + std::to_string(prompt.line), "prompt",
-                     "at most " + std::to_string(most) + " tokens, the model's context less one",
-                     std::to_string(all.back().size()), "shorten or remove it"});
-    }
-  }
-  return all;
-}
 
 GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<TokenId>>& prompts,
                           const AcceptanceOptions& options) {
@@ -115,6 +124,7 @@ GeneratorLimits LimitsFor(const Model& model, const std::vector<std::vector<Toke
   limits.max_rows = generation.max_rows;
   limits.prefill_chunk = generation.prefill_chunk;
   limits.kv_type = options.kv_type;
+  limits.costs = options.costs;
   return limits;
 }
 
@@ -289,6 +299,14 @@ class Comparison {
     report_.one_row_seconds = cost.one_row_seconds();
     for (int32_t rows = 1; rows <= options_.generation.max_rows; ++rows)
       report_.step_cost.push_back(cost.OfPass(rows));
+    report_.cost_table = cost.Table(options_.generation.max_rows);
+    const StepSums& steps = report_.figures.drafted();
+    if (cost.frozen()) {
+      report_.cost_table.draft_seconds = cost.draft_seconds();
+    } else if (steps.verify_steps > 0) {
+      report_.cost_table.draft_seconds =
+          steps.draft_seconds / static_cast<double>(steps.verify_steps);
+    }
     double paid = 0.0;
     for (const RowTimes& rows : report_.figures.Rows())
       paid += static_cast<double>(rows.passes) * cost.OfPass(rows.rows);
@@ -354,13 +372,28 @@ std::string TextDifference(const GenerationResult& plain, const GenerationResult
   return {};
 }
 
+std::vector<std::vector<TokenId>> EncodePrompts(const Model& model, const Tokenizer& tokenizer,
+                                                const std::vector<Prompt>& prompts) {
+  const size_t most = static_cast<size_t>(model.config.max_position_embeddings) - 1;
+  std::vector<std::vector<TokenId>> all;
+  for (const Prompt& prompt : prompts) {
+    all.push_back(EncodePrompt(model.config, tokenizer, prompt.text));
+    if (all.back().size() > most) {
+      throw BadFile({prompt.file + ":" + std::to_string(prompt.line), "prompt",
+                     "at most " + std::to_string(most) + " tokens, the model's context less one",
+                     std::to_string(all.back().size()), "shorten or remove it"});
+    }
+  }
+  return all;
+}
+
 AcceptanceReport MeasureAcceptance(const Model& model, const Tokenizer& tokenizer,
                                    const std::shared_ptr<const MedusaHeads>& heads,
                                    const std::vector<Prompt>& prompts,
                                    const AcceptanceOptions& options,
                                    const AcceptanceProgress& progress) {
   TERN_CHECK(options.repeats >= 1) << options.repeats;
-  const std::vector<std::vector<TokenId>> all = EncodeAll(model, tokenizer, prompts);
+  const std::vector<std::vector<TokenId>> all = EncodePrompts(model, tokenizer, prompts);
   Comparison comparison(model, tokenizer, heads, LimitsFor(model, all, options), options);
   if (!all.empty()) comparison.WarmUp(all.front());
   for (size_t i = 0; i < all.size(); ++i) {

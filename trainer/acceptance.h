@@ -39,6 +39,7 @@ struct TextSample {
 };
 
 struct AcceptanceReport {
+  static constexpr size_t kRanks = 8;  // a head's candidates that are counted
   int64_t prompts = 0;
   int64_t tokens = 0;  // generated, once per prompt; timed again for every repetition
   // Tokens emitted per verify step, over all of them; 1 where nothing was verified.
@@ -52,8 +53,15 @@ struct AcceptanceReport {
   // where every head before had the token among its candidates: what `tern bench --acceptance`
   // reads. Empty without heads.
   std::vector<std::vector<double>> acceptance;
+  // The same by head k's probability of its most probable token, in bins of equal width: how often
+  // it is in each, of those places, and the rates there. Empty without heads.
+  static constexpr size_t kConfidenceBins = 10;
+  struct ConfidenceRates {
+    double share;
+    std::array<double, kRanks> rates;  // [r]
+  };
+  std::vector<std::vector<ConfidenceRates>> acceptance_by_confidence;
   // [k-1][r] = share of them that head k ranked at place r.
-  static constexpr size_t kRanks = 8;
   std::vector<std::array<double, kRanks>> head_ranks;
   // Tokens after the first, per second of decoding, over all texts.
   double plain_tokens_per_second = 0.0, speculative_tokens_per_second = 0.0;
@@ -74,6 +82,7 @@ struct AcceptanceReport {
   std::vector<TextSample> samples;  // the first text of each task, of the first few
   std::vector<double> step_cost;    // [i] = c(i + 1) as the planner sees it at the end
   double one_row_seconds = 0.0;     // c(1)
+  CostTable cost_table;             // the same to freeze, and what drafting cost
   // By what the planner goes: tokens per step by the scores, over the mean c(rows) of the steps.
   double expected_speedup = 0.0;
 };
@@ -84,8 +93,14 @@ struct AcceptanceOptions {
   // samples with stream i.
   GenerationOptions generation;
   KvType kv_type = KvType::kBFloat16;
+  std::shared_ptr<const CostTable> costs;  // of both sides; null: measured
   int32_t repeats = 1;  // timed runs of each prompt, >= 1; the counts are of the first
 };
+
+// Their tokens. Throws Error(kBadFile) naming file and line of a prompt that leaves no room for a
+// text in the model's context.
+std::vector<std::vector<TokenId>> EncodePrompts(const Model& model, const Tokenizer& tokenizer,
+                                                const std::vector<Prompt>& prompts);
 
 // Where two texts part, e.g. "token 7 is 12 plainly and 15 with drafts"; empty where they have the
 // same tokens, text and finish reason.

@@ -1,6 +1,7 @@
 #include "trainer/head_rows.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "engine/error.h"
@@ -14,9 +15,16 @@ constexpr uint64_t kOrder = 1;  // the same for every --seed, so that runs can b
 
 }  // namespace
 
+uint64_t HeldOutTexts(uint64_t texts, double share) {
+  return std::max<uint64_t>(1,
+                            static_cast<uint64_t>(std::ceil(share * static_cast<double>(texts))));
+}
+
+uint64_t TextInOrder(uint64_t place, uint64_t texts) { return PermutedIndex(place, texts, kOrder); }
+
 HeadRows::HeadRows(const HiddenCache& cache) : cache_(cache), first_rows_{0}, text_rows_{0} {
   for (uint64_t s = 0; s < cache.sequences(); ++s) {
-    const uint64_t text = PermutedIndex(s, cache.sequences(), kOrder);
+    const uint64_t text = TextInOrder(s, cache.sequences());
     const std::span<const uint8_t> wrote = cache.Sequence(text).assistant;
     for (auto next = wrote.begin(); next != wrote.end();) {
       const auto begin = std::find(next, wrote.end(), 1);

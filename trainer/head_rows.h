@@ -13,6 +13,12 @@
 
 namespace tern {
 
+// How many of `texts` a share is that is set aside to measure on: one at least.
+uint64_t HeldOutTexts(uint64_t texts, double share);
+// Which of `texts` comes at `place` of the order that training takes them in; those set aside come
+// last.
+uint64_t TextInOrder(uint64_t place, uint64_t texts);
+
 // The rows of a cache. Its texts are taken in a fixed random order, so that the last ones are a
 // sample of all: files of prompts often have one source behind the other.
 class HeadRows {

@@ -218,6 +218,61 @@ TEST_F(EvalTest, FilesAreTasksOfOnePage) {
   EXPECT_NE(html.find("<polyline"), std::string::npos);
 }
 
+TEST_F(EvalTest, CalibrationIsStoredBesideTheHeads) {
+  const std::string heads = dir_ / "heads";
+  SaveMedusaHeads(heads, RandomHeads(2, 64, 0.05f, 1), kVocab);
+  const json fit = Eval({"--heads", heads, "--write-calibration"});
+  EXPECT_EQ(fit["calibration"], heads + "/tern_calibration.json");
+  EXPECT_EQ(fit["held_out"].size(), 8u);  // 2 heads at 4 temperatures
+  const json file = json::parse(ReadFile(heads + "/tern_calibration.json"));
+  EXPECT_EQ(file["heads"], 2);
+  EXPECT_EQ(file["tokens"], fit["tokens"]);
+  const json info = json::parse(Tern({"info", heads, "--json"}).out);
+  EXPECT_EQ(info["calibrated_on_tokens"], fit["tokens"]);
+  EXPECT_EQ(Eval({"--heads", heads, "--temperature", "0.7"})["identical"], true);
+  // A damaged one is named, and drafting goes on without it.
+  dir_.Write("heads/tern_calibration.json", "{\"heads\": 2}");
+  const ProgramResult result = Tern({"eval", "--prompts", prompts_, "--heads", heads, "--json"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.err.find("tern_calibration.json"), std::string::npos) << result.err;
+  ExpectFailure(Tern({"eval", "--prompts", prompts_, "--write-calibration"}), {"--heads"});
+}
+
+TEST_F(EvalTest, WhatItWritesCanBeReplayed) {
+  SaveMedusaHeads(dir_ / "heads", RandomHeads(2, 64, 0.05f, 1), kVocab);
+  const std::vector<std::string> options = {"--heads",      dir_ / "heads", "--max-tokens", "60",
+                                            "--ignore-eos", "--draft",      "tree"};
+  const json first = Eval(options);
+  ASSERT_EQ(first["acceptance_by_confidence"].size(), first["acceptance"].size());
+  for (size_t k = 0; k < first["acceptance"].size(); ++k) {
+    double share = 0.0, rate = 0.0;
+    for (const json& bin : first["acceptance_by_confidence"][k]) {
+      share += bin["share"].get<double>();
+      rate += bin["share"].get<double>() * bin["rates"][0].get<double>();
+    }
+    EXPECT_NEAR(share, 1.0, 1e-9);
+    EXPECT_NEAR(rate, first["acceptance"][k][0].get<double>(), 1e-9);
+  }
+  const std::string file = dir_.Write("eval.json", first.dump());
+  std::vector<std::string> again = options;
+  again.insert(again.end(), {"--cost-table", file});
+  const json table = Eval(again)["cost_table"];
+  EXPECT_EQ(table["ratios"], first["cost_table"]["ratios"]);
+  EXPECT_NEAR(table["one_row_ms"].get<double>(), first["cost_table"]["one_row_ms"].get<double>(),
+              1e-9);
+  const ProgramResult replay =
+      RunProgram({TERN_PROGRAM, "bench", "--synthetic", "tiny", "--acceptance", file, "--threads",
+                  "1", "--cost-table", file, "--json"});
+  ASSERT_EQ(replay.status, 0) << replay.err;
+  EXPECT_NEAR(json::parse(replay.out)["cost_table"]["one_row_ms"].get<double>(),
+              first["cost_table"]["one_row_ms"].get<double>(), 1e-9);
+  for (const char* command : {"eval", "generate"}) {
+    const char* const what = command == std::string("eval") ? "--prompts" : "--prompt";
+    ExpectFailure(Tern({command, what, prompts_, "--cost-table", model_ + "/config.json"}),
+                  {"config.json", "cost table"});
+  }
+}
+
 TEST_F(EvalTest, PromptsThatDoNotFitCanBeLeftOut) {
   const std::string words = std::string(600, '\x01') + "\nfine\n";
   const std::string prompts = dir_.Write("long.txt", words);

@@ -61,6 +61,11 @@ TEST(AcceptanceRates, WrongOnesAreRefused) {
   for (const char* text :
        {"", "junk", "[]", "{}", R"({"acceptance": []})", R"({"acceptance": [[]]})",
         R"({"acceptance": [0.5]})", R"({"acceptance": [["a"]]})", R"({"acceptance": [[1.5]]})",
+        R"({"acceptance_by_confidence": [[0.5]]})", R"({"acceptance_by_confidence": [[]]})",
+        R"({"acceptance_by_confidence": [[{"share": 1}]]})",
+        R"({"acceptance_by_confidence": [[{"share": 0.7, "rates": [0.5]}]]})",
+        R"({"acceptance_by_confidence": [[{"share": 1, "rates": [0.6, 0.6]}]]})",
+        R"({"acceptance_by_confidence": [[{"share": "1", "rates": [0.6]}]]})",
         R"({"acceptance": [[0.6, 0.6]]})", R"({"acceptance": [[-0.1]]})"}) {
     std::ofstream(path) << text;
     try {
@@ -99,6 +104,37 @@ TEST(AcceptanceReplay, RanksAreRightAsOftenAsTheRatesSay) {
   }
 }
 
+// A head that is either sure or not: the text is as accepted as on average, and who drafts knows
+// which it is.
+TEST(AcceptanceReplay, ConfidenceIsDrawnAndKnown) {
+  const TempDir dir;
+  const std::string path = dir.path() + "/rates.json";
+  std::ofstream(path) << R"({"acceptance": [[0.1]], "acceptance_by_confidence": [
+    [{"share": 0.25, "rates": [0.9, 0.1]}, {"from": 0.5, "share": 0.75, "rates": [0.2, 0.3]}]]})";
+  const Rates rates = ReadRates(path);
+  EXPECT_EQ(rates->heads(), 1);
+  EXPECT_DOUBLE_EQ(rates->At(1, 0), 0.25 * 0.9 + 0.75 * 0.2);
+  EXPECT_DOUBLE_EQ(rates->At(1, 1, 1), 0.3);
+  const AcceptanceReplay replay(rates, 1000, 3, 5);
+  constexpr int kDraws = 20000;
+  int places[2] = {}, right[2] = {};
+  for (int32_t position = 0; position < kDraws; ++position) {
+    const double rate = replay.Rate(position, 1, 0);
+    const size_t bin = rate == 0.9 ? 0 : 1;
+    ASSERT_TRUE(rate == 0.9 || rate == 0.2) << rate;
+    ++places[bin];
+    right[bin] += replay.Choose(position, 1) == replay.Candidate(position, 0) ? 1 : 0;
+  }
+  // Five standard deviations of a binomial share.
+  const auto near = [](int part, int whole, double rate) {
+    EXPECT_NEAR(static_cast<double>(part) / whole, rate,
+                5.0 * std::sqrt(rate * (1.0 - rate) / whole));
+  };
+  near(places[0], kDraws, 0.25);
+  near(right[0], places[0], 0.9);
+  near(right[1], places[1], 0.2);
+}
+
 TEST(AcceptanceReplay, SeedAndStreamDecide) {
   const Rates rates = ReadRates("0.5");
   const auto draw = [&](uint64_t seed, uint32_t stream) {
@@ -128,8 +164,7 @@ class ReplayedGeneration : public ::testing::Test {
     DraftingParts parts;
     parts.drafters = [&] {
       std::vector<std::unique_ptr<Drafter>> drafters;
-      drafters.push_back(std::make_unique<ReplayDrafter>(
-          logits, 24, AcceptanceReplay(rates, config.vocab_size, seed, 0)));
+      drafters.push_back(std::make_unique<ReplayDrafter>(logits, 24));
       return drafters;
     };
     parts.planner = [] { return std::make_unique<BestFirstPlanner>(512, kFreeRows); };
