@@ -1,5 +1,6 @@
 #include "tools/eval_calibration.h"
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -54,17 +55,18 @@ void PrintTruthsJson(const CalibrationReport& report, const std::string& folder)
   for (size_t r = 0; r < report.truths.size(); ++r) {
     for (size_t k = 0; k < report.truths[r].size(); ++k) {
       const HeadTruth& t = report.truths[r][k];
-      rows.push_back({{"temperature", kFittedTemperatures[r]},
-                      {"head", k + 1},
-                      {"places", t.places},
-                      {"expected_before", t.expected_before},
-                      {"came_before", t.came_before},
-                      {"error_before", t.error_before},
-                      {"expected", t.expected},
-                      {"came", t.came},
-                      {"error", t.error},
-                      {"noise", t.noise},
-                      {"came_by_noise", r == 0 ? Json() : Json(t.came_by_noise)}});
+      rows.push_back(
+          {{"temperature", std::round(10.0 * static_cast<double>(kFittedTemperatures[r])) / 10.0},
+           {"head", k + 1},
+           {"places", t.places},
+           {"expected_before", t.expected_before},
+           {"came_before", t.came_before},
+           {"error_before", t.error_before},
+           {"expected", t.expected},
+           {"came", t.came},
+           {"error", t.error},
+           {"noise", t.noise},
+           {"came_by_noise", r == 0 ? Json() : Json(t.came_by_noise)}});
     }
   }
   const Json json = {{"calibration", folder + "/tern_calibration.json"},

@@ -44,7 +44,7 @@ class NoiseCounts {
     }
   }
   // The best of all ranges together; 1 where none is better by more than chance makes it: the
-  // counts of two lambdas differ in few places, so by less than a count's own standard error.
+  // counts of two lambdas differ in few places, so by less than two of a count's standard errors.
   float Best(size_t head) const {
     const auto right = [&](float noise) {
       double sum = 0.0;
@@ -52,7 +52,7 @@ class NoiseCounts {
       return sum;
     };
     float best = 1.0f;
-    double most = right(1.0f) + std::sqrt(right(1.0f));
+    double most = right(1.0f) + 2.0 * std::sqrt(right(1.0f));
     for (const float noise : kNoises) {
       if (right(noise) > most) best = noise, most = right(noise);
     }
