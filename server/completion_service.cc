@@ -104,42 +104,15 @@ void CompletionService::CheckModel(const std::string& id, const std::string& par
       param);
 }
 
-std::vector<TokenId> CompletionService::Encode(const PromptInput& prompt,
-                                               const std::string& param) const {
-  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
-    for (size_t i = 0; i < ids->size(); ++i) {
-      if ((*ids)[i] < served_.config.vocab_size) continue;
-      const std::string at = param + "[" + std::to_string(i) + "]";
-      throw BadField(at, at + " is " + std::to_string((*ids)[i]) +
-                             ", expected a token id from 0 to " +
-                             std::to_string(served_.config.vocab_size - 1));
-    }
-    return *ids;
-  }
-  const std::string& text = std::get<std::string>(prompt);
-  // An empty prompt asks for any text: what follows the beginning.
-  if (text.empty() && served_.config.bos_token_id >= 0) return {served_.config.bos_token_id};
-  if (text.empty()) throw BadField(param, param + " is empty, expected at least one character");
-  return EncodePrompt(served_.config, served_.tokenizer, text);
-}
-
 std::vector<std::vector<TokenId>> CompletionService::EncodeAll(const ApiRequest& request) const {
   std::vector<std::vector<TokenId>> all;
   if (request.dialect == Dialect::kChat) {
-    if (const std::string problem = served_.chat_template.Problem(); !problem.empty()) {
-      throw RequestError(400, "no_chat_template", problem, "messages");
-    }
-    try {
-      all.push_back(
-          EncodeChat(served_.config, served_.tokenizer, served_.chat_template, request.messages));
-    } catch (const Error& error) {
-      throw BadField("messages", error.what());
-    }
+    all.push_back(EncodeMessages(served_, request.messages));
   } else {
     const bool one = request.prompts.size() == 1;
     for (size_t i = 0; i < request.prompts.size(); ++i)
-      all.push_back(
-          Encode(request.prompts[i], one ? "prompt" : "prompt[" + std::to_string(i) + "]"));
+      all.push_back(EncodeText(served_, request.prompts[i],
+                               one ? "prompt" : "prompt[" + std::to_string(i) + "]"));
   }
   for (const std::vector<TokenId>& ids : all) {
     if (ids.size() < static_cast<size_t>(served_.max_context)) continue;

@@ -9,27 +9,13 @@
 #include <string>
 #include <string_view>
 
-#include "engine/chat_template.h"
-#include "engine/generator.h"
-#include "engine/model.h"
-#include "engine/tokenizer.h"
 #include "server/answer.h"
 #include "server/api_types.h"
 #include "server/compute_thread.h"
 #include "server/event_queue.h"
+#include "server/served_model.h"
 
 namespace tern {
-
-// What is served. Everything outlives the service.
-struct ServedModel {
-  const ModelConfig& config;
-  const Tokenizer& tokenizer;
-  const ChatTemplate& chat_template;
-  std::string id;           // the API's name of the model
-  std::string fingerprint;  // system_fingerprint of every answer
-  int32_t max_context = 0;  // tokens of prompt and text together
-  int64_t created = 0;      // Unix time, seconds
-};
 
 // Says whether whoever asked has gone: the work is cancelled then.
 using GoneCheck = std::function<bool()>;
@@ -74,9 +60,9 @@ class CompletionService {
   void CheckModel(const std::string& id, const std::string& param) const;
   const ServedModel& served() const { return served_; }
   ComputeThread::Load load() const { return compute_.load(); }
+  size_t parallel() const { return compute_.parallel(); }
 
  private:
-  std::vector<TokenId> Encode(const PromptInput& prompt, const std::string& param) const;
   std::vector<std::vector<TokenId>> EncodeAll(const ApiRequest& request) const;
 
   const ServedModel& served_;

@@ -35,12 +35,18 @@ class TokenCursor {
   size_t top_, taken_ = 0;
 };
 
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
 
-ComputeThread::ComputeThread(Scheduler& scheduler, size_t parallel, size_t queue_limit)
+ComputeThread::ComputeThread(Scheduler& scheduler, size_t parallel, size_t queue_limit,
+                             ServerMetrics& metrics)
     : scheduler_(scheduler),
       parallel_(parallel),
       queue_limit_(queue_limit),
+      metrics_(metrics),
       thread_([this] { Run(); }) {}
 
 ComputeThread::~ComputeThread() {
@@ -135,31 +141,36 @@ void ComputeThread::Begin(const std::shared_ptr<Job>& job) {
 void ComputeThread::SubmitSequence(Active& active, size_t index) {
   const Sequence& sequence = active.job->sequences[index];
   const auto cursor = std::make_shared<TokenCursor>(sequence.options);
-  active.ids.push_back(
-      scheduler_.Submit({.prompt = sequence.prompt,
-                         .options = sequence.options,
-                         .on_step =
-                             [this, &active, index, cursor](const StepProgress& progress) {
-                               if (active.failed || active.job->cancelled) return false;
-                               if (progress.piece.empty()) return true;
-                               try {
-                                 active.job->sink->OnPiece(index, std::string(progress.piece),
-                                                           cursor->Take(progress.so_far));
-                               } catch (const std::exception& error) {
-                                 Fail(active, error.what());
-                               }
-                               return !active.failed;
-                             },
-                         .on_hidden = {},
-                         .on_finish =
-                             [this, &active, index, cursor](GenerationResult result) {
-                               TokenRun rest = cursor->Take(result);
-                               Finish(active, index, std::move(result), std::move(rest));
-                             }}));
+  active.ids.push_back(scheduler_.Submit(
+      {.prompt = sequence.prompt,
+       .options = sequence.options,
+       .on_step =
+           [this, &active, index, cursor, begun = false](const StepProgress& progress) mutable {
+             if (!begun && !progress.so_far.token_ids.empty()) {
+               begun = true;
+               metrics_.CountFirstToken(SecondsSince(active.job->arrival));
+             }
+             if (active.failed || active.job->cancelled) return false;
+             if (progress.piece.empty()) return true;
+             try {
+               active.job->sink->OnPiece(index, std::string(progress.piece),
+                                         cursor->Take(progress.so_far));
+             } catch (const std::exception& error) {
+               Fail(active, error.what());
+             }
+             return !active.failed;
+           },
+       .on_hidden = {},
+       .on_finish =
+           [this, &active, index, cursor](GenerationResult result) {
+             TokenRun rest = cursor->Take(result);
+             Finish(active, index, std::move(result), std::move(rest));
+           }}));
 }
 
 void ComputeThread::Finish(Active& active, size_t index, GenerationResult result, TokenRun tokens) {
   --active.left;
+  metrics_.CountText(result);
   if (active.failed) return;
   if (active.job->cancelled) return Fail(active, "cancelled");
   active.job->sink->OnFinish(index, std::move(result), std::move(tokens));
@@ -185,7 +196,8 @@ void ComputeThread::RemoveDone() {
       ++at;
       continue;
     }
-    const double seconds = std::chrono::duration<double>(Clock::now() - at->start).count();
+    const double seconds = SecondsSince(at->start);
+    metrics_.SetStepCost(scheduler_.cost());
     const std::lock_guard lock(mutex_);
     std::erase(begun_, at->job);
     at = active_.erase(at);

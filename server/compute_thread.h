@@ -16,15 +16,16 @@
 
 #include "engine/scheduler.h"
 #include "server/job.h"
+#include "server/metrics.h"
 
 namespace tern {
 
 // Everything but the constructor and the destructor may be called from any thread.
 class ComputeThread {
  public:
-  // `scheduler` outlives this and is used by nobody else. Jobs are begun while fewer than
-  // `parallel` texts run; at most `queue_limit` jobs wait.
-  ComputeThread(Scheduler& scheduler, size_t parallel, size_t queue_limit);
+  // `scheduler` and `metrics` outlive this; the first is used by nobody else. Jobs are begun while
+  // fewer than `parallel` texts run; at most `queue_limit` jobs wait.
+  ComputeThread(Scheduler& scheduler, size_t parallel, size_t queue_limit, ServerMetrics& metrics);
   // Cancels what runs and fails what waits.
   ~ComputeThread();
 
@@ -42,6 +43,7 @@ class ComputeThread {
   Load load() const;
   // Rounds up to at least 1: when the queue, as it is now, should have room again.
   int RetryAfterSeconds() const;
+  size_t parallel() const { return parallel_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -65,6 +67,7 @@ class ComputeThread {
 
   Scheduler& scheduler_;
   const size_t parallel_, queue_limit_;
+  ServerMetrics& metrics_;
   std::list<Active> active_;  // of the compute thread; its callbacks hold references
 
   mutable std::mutex mutex_;  // of what follows

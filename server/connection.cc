@@ -12,6 +12,8 @@
 namespace tern {
 namespace {
 
+thread_local Connection* current_connection = nullptr;
+
 using GetName = int (*)(int, sockaddr*, socklen_t*);
 
 void ReadAddress(GetName get_name, int socket, std::string& ip, int& port) {
@@ -32,6 +34,10 @@ void ReadAddress(GetName get_name, int socket, std::string& ip, int& port) {
 }
 
 }  // namespace
+
+Connection* Connection::Current() { return current_connection; }
+Connection::Serving::Serving(Connection& connection) { current_connection = &connection; }
+Connection::Serving::~Serving() { current_connection = nullptr; }
 
 bool Connection::Wait(short events, int milliseconds) const {
   pollfd entry{socket_, events, 0};

@@ -20,6 +20,15 @@ class Connection final : public httplib::Stream {
   Connection(int socket, int stalled_seconds, int request_seconds)
       : socket_(socket), stalled_ms_(stalled_seconds * 1000), request_seconds_(request_seconds) {}
 
+  // The connection that this thread serves: the library hands requests to handlers without theirs.
+  // Null where it serves none.
+  static Connection* Current();
+  class Serving {  // makes a connection the current one while it lives
+   public:
+    explicit Serving(Connection& connection);
+    ~Serving();
+  };
+
   // Waits for the first byte of a request, from which its time counts. False after `seconds`, where
   // the other side has closed, or soon after `draining` is set.
   bool WaitForRequest(int seconds, const std::atomic<bool>& draining);

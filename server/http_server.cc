@@ -5,9 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <thread>
@@ -16,6 +19,7 @@
 #include "engine/error.h"
 #include "server/connection.h"
 #include "server/response_codec.h"
+#include "server/routes.h"
 
 namespace tern {
 namespace {
@@ -23,16 +27,14 @@ namespace {
 using httplib::Request;
 using httplib::Response;
 
-constexpr const char* kJson = "application/json";
-
-// The library hands requests to handlers without their connection; one thread serves one at a time.
-thread_local Connection* current_connection = nullptr;
-
-GoneCheck CurrentGone() {
-  return [connection = current_connection] { return connection->Gone(); };
-}
-
-std::string RequestId() {
+// The client's own where it is one that may stand in a header and a log.
+std::string RequestId(const Request& request) {
+  constexpr size_t kLongest = 128;
+  const std::string given = request.get_header_value("x-request-id");
+  const auto fit = [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::strchr("-_.:", c) != nullptr;
+  };
+  if (!given.empty() && given.size() <= kLongest && std::ranges::all_of(given, fit)) return given;
   static std::atomic<uint64_t> next = 1;
   return "req_" + std::to_string(getpid()) + "_" + std::to_string(next++);
 }
@@ -42,8 +44,9 @@ void SetError(const RequestError& error, Response& response) {
   if (error.retry_after_seconds > 0)
     response.set_header("retry-after", std::to_string(error.retry_after_seconds));
   // Official clients try again after any 5xx; these would fail again.
-  if (error.status >= 500) response.set_header("x-should-retry", "false");
-  response.set_content(ToText(ErrorJson(error)), kJson);
+  if (error.status >= 500 && error.retry_after_seconds == 0)
+    response.set_header("x-should-retry", "false");
+  response.set_content(ToText(ErrorJson(error)), "application/json");
 }
 
 // Of statuses that the library sets: what did not reach a handler.
@@ -81,8 +84,8 @@ void RaiseBacklog(int listening) {
 
 class HttpServer::Impl final : public httplib::Server {
  public:
-  Impl(CompletionService& service, const HttpOptions& options)
-      : service_(service), options_(options) {
+  Impl(const HttpOptions& options, ServerMetrics& metrics)
+      : options_(options), metrics_(metrics), routes_(service_, metrics) {
     set_payload_max_length(options_.max_body_bytes);
     // Another server's port is an error, not shared.
     set_socket_options([](socket_t socket) {
@@ -90,12 +93,13 @@ class HttpServer::Impl final : public httplib::Server {
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     });
     AddHandlers();
-    AddRoutes();
+    routes_.AddTo(*this);
     Bind();
   }
   ~Impl() override { close(svr_sock_); }
 
   int port() const { return port_; }
+  void SetService(CompletionService& service) { service_ = &service; }
 
   // The library's own loop would end with any failure of accept.
   void Serve() {
@@ -134,8 +138,9 @@ class HttpServer::Impl final : public httplib::Server {
   }
 
   void AddHandlers() {
-    set_post_routing_handler([](const Request&, Response& response) {
-      response.set_header("x-request-id", RequestId());
+    set_post_routing_handler([this](const Request& request, Response& response) {
+      response.set_header("x-request-id", RequestId(request));
+      metrics_.CountRequest(request.path, response.status);
     });
     set_error_handler([](const Request& request, Response& response) {
       if (response.body.empty()) SetError(LibraryError(response.status, request), response);
@@ -151,84 +156,34 @@ class HttpServer::Impl final : public httplib::Server {
     });
   }
 
-  void AddRoutes() {
-    Get("/health", [this](const Request&, Response& response) { Health(response); });
-    Get("/v1/models", [this](const Request&, Response& response) { Models(response); });
-    Get("/v1/models/(.+)", [this](const Request& request, Response& response) {
-      service_.CheckModel(request.matches[1], "model");
-      response.set_content(ToText(Model()), kJson);
-    });
-    Post("/v1/completions", [this](const Request& request, Response& response) {
-      Generate(Dialect::kCompletion, request, response);
-    });
-    Post("/v1/chat/completions", [this](const Request& request, Response& response) {
-      Generate(Dialect::kChat, request, response);
-    });
-  }
-
-  OrderedJson Model() const {
-    const ServedModel& served = service_.served();
-    return ModelJson(served.id, served.created, served.max_context);
-  }
-
-  void Models(Response& response) const {
-    const OrderedJson list = {{"object", "list"}, {"data", OrderedJson::array({Model()})}};
-    response.set_content(ToText(list), kJson);
-  }
-
-  void Health(Response& response) const {
-    const ComputeThread::Load load = service_.load();
-    const OrderedJson health = {
-        {"status", "ok"}, {"running", load.running}, {"queued", load.queued}};
-    response.set_content(ToText(health), kJson);
-  }
-
-  void Generate(Dialect dialect, const Request& request, Response& response) {
-    const std::shared_ptr<Exchange> exchange = service_.Begin(dialect, request.body);
-    if (!exchange->stream()) {
-      response.set_content(exchange->Whole(CurrentGone()), kJson);
-      return;
-    }
-    response.set_header("cache-control", "no-cache");
-    response.set_header("x-accel-buffering", "no");  // proxies pass events on at once
-    response.set_chunked_content_provider(
-        "text/event-stream", [exchange](size_t, httplib::DataSink& sink) {
-          const Writer write = [&sink](std::string_view bytes) {
-            // An empty chunk would end the stream.
-            return bytes.empty() || sink.write(bytes.data(), bytes.size());
-          };
-          if (!exchange->Stream(write, CurrentGone())) return false;
-          sink.done();
-          return true;
-        });
-  }
-
   // The library's own would wait seconds for idle connections when it stops.
   bool process_and_close_socket(socket_t socket) override {
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     Connection connection(socket, options_.stalled_seconds, options_.request_seconds);
-    current_connection = &connection;
+    const Connection::Serving serving(connection);
     bool ok = true, closed = false;
     while (ok && !closed && connection.WaitForRequest(options_.idle_seconds, draining_)) {
       ok = process_request(connection, draining_, closed, WithoutLibraryExtras);
     }
-    current_connection = nullptr;
     shutdown(socket, SHUT_RDWR);
     close(socket);
     return ok;
   }
 
-  CompletionService& service_;
   const HttpOptions options_;
+  ServerMetrics& metrics_;
+  std::atomic<CompletionService*> service_ = nullptr;
+  Routes routes_;
   int port_ = -1;
   std::atomic<bool> draining_ = false;
 };
 
-HttpServer::HttpServer(CompletionService& service, const HttpOptions& options)
-    : impl_(std::make_unique<Impl>(service, options)) {}
+HttpServer::HttpServer(const HttpOptions& options, ServerMetrics& metrics)
+    : impl_(std::make_unique<Impl>(options, metrics)) {}
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
+void HttpServer::SetService(CompletionService& service) { impl_->SetService(service); }
 void HttpServer::Serve() { impl_->Serve(); }
 void HttpServer::Drain() { impl_->Drain(); }
 

@@ -1,5 +1,5 @@
-// The HTTP side: connections, routes, errors. The only part that knows cpp-httplib, which stays
-// behind this interface.
+// The HTTP side: connections, errors, what every answer has. cpp-httplib stays behind this
+// interface.
 #ifndef TERN_SERVER_HTTP_SERVER_H_
 #define TERN_SERVER_HTTP_SERVER_H_
 
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "server/completion_service.h"
+#include "server/metrics.h"
 
 namespace tern {
 
@@ -24,14 +25,16 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  // Binds; nothing is answered before Serve. `service` outlives this. Throws Error where the
+  // Binds; nothing is answered before Serve. `metrics` outlives this. Throws Error where the
   // address cannot be had.
-  HttpServer(CompletionService& service, const HttpOptions& options);
+  HttpServer(const HttpOptions& options, ServerMetrics& metrics);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
   int port() const;
+  // The model is loaded; before, what needs it is a 503. `service` outlives Serve. From any thread.
+  void SetService(CompletionService& service);
   // Answers requests until Drain, then returns when all that were begun are answered.
   void Serve();
   // Accepts nothing more. From any thread, also before Serve.

@@ -3,6 +3,7 @@
 #define TERN_SERVER_JOB_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -42,6 +43,7 @@ struct Sequence {
 struct Job {
   std::vector<Sequence> sequences;
   std::shared_ptr<JobSink> sink;
+  std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
   std::atomic<bool> cancelled = false;  // ends the job within one pass
 };
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "engine/json_text.h"
+
 namespace tern {
 namespace {
 
@@ -34,6 +36,25 @@ std::optional<int64_t> ToInteger(const Json& value) {
 
 RequestError WrongValue(const std::string& path, const Json& value, const std::string& expected) {
   return BadField(path, path + " is " + Shown(value) + ", expected " + expected);
+}
+
+Json ParseObject(std::string_view body) {
+  if (JsonNestsTooDeep(body)) {
+    throw RequestError(400, "invalid_json",
+                       "the body is not JSON that is read here: it nests deeper than " +
+                           std::to_string(kMostJsonNesting) + " values");
+  }
+  Json json;
+  try {
+    json = Json::parse(body);
+  } catch (const Json::exception& error) {
+    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at ..."
+    if (const size_t end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
+    throw RequestError(400, "invalid_json", "the body is not JSON: " + reason);
+  }
+  if (!json.is_object())
+    throw RequestError(400, "invalid_json", "the body is not a JSON object, expected {...}");
+  return json;
 }
 
 bool AsksForNothing(const Json& value) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "server/api_types.h"
@@ -17,6 +18,9 @@ using Json = nlohmann::json;
 
 // The error of the field `path` with the value `value`: "PATH is VALUE, expected EXPECTED".
 RequestError WrongValue(const std::string& path, const Json& value, const std::string& expected);
+
+// The JSON object that is a request's body. Throws RequestError (400, `invalid_json`).
+Json ParseObject(std::string_view body);
 
 // false, 0, "" and empty lists or objects ask for nothing.
 bool AsksForNothing(const Json& value);

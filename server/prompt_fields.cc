@@ -10,17 +10,7 @@ constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 PromptInput ParsePrompt(const Json& value, const std::string& path) {
   if (value.is_string()) return value.get<std::string>();
-  std::vector<TokenId> ids;
-  for (size_t i = 0; i < value.size(); ++i) {
-    const std::string at = path + "[" + std::to_string(i) + "]";
-    if (!value[i].is_number_integer()) throw WrongValue(at, value[i], "a token id");
-    const Json holder = {{"id", value[i]}};
-    try {
-      ids.push_back(static_cast<TokenId>(*JsonFields(holder).Integer("id", 0, kMaxInt32)));
-    } catch (const RequestError&) {
-      throw WrongValue(at, value[i], "a token id");
-    }
-  }
+  std::vector<TokenId> ids = ParseIds(value, path);
   if (ids.empty()) throw BadField(path, path + " is an empty list, expected at least one token id");
   return ids;
 }
@@ -78,6 +68,22 @@ ChatMessage ParseMessage(const Json& value, const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<TokenId> ParseIds(const Json& value, const std::string& path) {
+  if (!value.is_array()) throw WrongValue(path, value, "a list of token ids");
+  std::vector<TokenId> ids;
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string at = path + "[" + std::to_string(i) + "]";
+    if (!value[i].is_number_integer()) throw WrongValue(at, value[i], "a token id");
+    const Json holder = {{"id", value[i]}};
+    try {
+      ids.push_back(static_cast<TokenId>(*JsonFields(holder).Integer("id", 0, kMaxInt32)));
+    } catch (const RequestError&) {
+      throw WrongValue(at, value[i], "a token id");
+    }
+  }
+  return ids;
+}
 
 std::vector<PromptInput> ParsePrompts(const JsonFields& fields) {
   constexpr const char* kExpected =

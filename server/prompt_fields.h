@@ -10,6 +10,10 @@
 
 namespace tern {
 
+// A list of token ids, whatever the vocabulary; may be empty. Throws RequestError (400) naming the
+// entry.
+std::vector<TokenId> ParseIds(const Json& value, const std::string& path);
+
 // Of the field "prompt": a string, a list of token ids, or a list of either. Throws RequestError
 // (400) naming the field and the entry.
 std::vector<PromptInput> ParsePrompts(const JsonFields& fields);

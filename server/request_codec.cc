@@ -8,7 +8,6 @@
 #include <string>
 
 #include "engine/error.h"
-#include "engine/json_text.h"
 #include "server/json_fields.h"
 #include "server/prompt_fields.h"
 
@@ -205,29 +204,10 @@ void CheckLimits(const GenerationOptions& generation) {
   }
 }
 
-Json ParseBody(std::string_view body) {
-  if (JsonNestsTooDeep(body)) {
-    throw RequestError(400, "invalid_json",
-                       "the body is not JSON that is read here: it nests deeper than " +
-                           std::to_string(kMostJsonNesting) + " values");
-  }
-  Json json;
-  try {
-    json = Json::parse(body);
-  } catch (const Json::exception& error) {
-    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at ..."
-    if (const size_t end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
-    throw RequestError(400, "invalid_json", "the body is not JSON: " + reason);
-  }
-  if (!json.is_object())
-    throw RequestError(400, "invalid_json", "the body is not a JSON object, expected {...}");
-  return json;
-}
-
 }  // namespace
 
 ApiRequest ParseRequest(Dialect dialect, std::string_view body) {
-  const Json json = ParseBody(body);
+  const Json json = ParseObject(body);
   const JsonFields fields(json);
   ApiRequest request;
   request.dialect = dialect;

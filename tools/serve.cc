@@ -139,8 +139,44 @@ SchedulerLimits LimitsOf(const ServeOptions& options, const CommonOptions& commo
       .costs = CostTableAt(options.cost_table)};
 }
 
+// Serves on a thread of its own; Stop, or going out of scope, drains.
+class ServingThread {
+ public:
+  explicit ServingThread(HttpServer& server)
+      : server_(server), thread_([&server] { server.Serve(); }) {}
+  ~ServingThread() { Stop(); }
+  void Stop() {
+    server_.Drain();
+    Join();
+  }
+  void Join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  HttpServer& server_;
+  std::thread thread_;
+};
+
+ServedModel Served(const Model& model, const Tokenizer& tokenizer, const ChatTemplate& chat,
+                   const std::string& name, int32_t max_context) {
+  return {model.config,
+          tokenizer,
+          chat,
+          name,
+          "tern-" + std::to_string(model.config.hidden_size) + "x" +
+              std::to_string(model.config.num_hidden_layers),
+          max_context,
+          static_cast<int64_t>(std::time(nullptr))};
+}
+
 void RunServe(ServeOptions& options, const CommonOptions& common) {
   SignalWatcher signals;
+  ServerMetrics metrics;
+  // Those that wait or run, and as many again that only ask how things are.
+  options.http.connections = 2 * (options.queue + static_cast<size_t>(options.parallel)) + 32;
+  HttpServer server(options.http, metrics);
+  ServingThread serving(server);  // answers while the model loads
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const ChatTemplate chat_template = ChatTemplate::Load(dir);
@@ -149,22 +185,16 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   Scheduler scheduler(model, *tokenizer, limits,
                       {.drafters = DrafterMaker(model, heads, limits.max_rows), .planner = {}});
-  const ServedModel served{model.config,
-                           *tokenizer,
-                           chat_template,
-                           ModelName(options, common, dir),
-                           "tern-" + std::to_string(model.config.hidden_size) + "x" +
-                               std::to_string(model.config.num_hidden_layers),
-                           scheduler.max_context(),
-                           static_cast<int64_t>(std::time(nullptr))};
-  ComputeThread compute(scheduler, static_cast<size_t>(options.parallel), options.queue);
+  const ServedModel served = Served(model, *tokenizer, chat_template,
+                                    ModelName(options, common, dir), scheduler.max_context());
+  ComputeThread compute(scheduler, static_cast<size_t>(options.parallel), options.queue, metrics);
   CompletionService service(served, compute);
-  // Those that wait or run, and as many again that only ask how things are.
-  options.http.connections = 2 * (options.queue + static_cast<size_t>(options.parallel)) + 32;
-  HttpServer server(service, options.http);
+  const std::unique_ptr<ServingThread, void (*)(ServingThread*)> stop_first(
+      &serving, [](ServingThread* thread) { thread->Stop(); });  // before what it uses goes
+  server.SetService(service);
   signals.Watch(&server);
   Announce(options, common, served, server.port());
-  server.Serve();
+  serving.Join();
   signals.Watch(nullptr);
 }
 

@@ -80,7 +80,8 @@ class TestServer {
         scheduler_(model_, tokenizer_,
                    {.max_sequences = parallel, .max_rows = 16, .reuse_prefixes = true},
                    Gated(gate_)),
-        compute_(scheduler_, static_cast<size_t>(parallel), queue) {
+        compute_(scheduler_, static_cast<size_t>(parallel), queue, metrics_) {
+    http_.SetService(service_);
     thread_ = std::thread([this] { http_.Serve(); });
   }
   ~TestServer() {
@@ -112,10 +113,11 @@ class TestServer {
   ChatTemplate chat_;
   Scheduler scheduler_;
   ServedModel served_{model_.config, tokenizer_, chat_, "tiny", "test", 512, 1};
+  ServerMetrics metrics_;
   ComputeThread compute_;
   CompletionService service_{served_, compute_};
-  HttpServer http_{service_,
-                   {.port = 0, .connections = 24, .stalled_seconds = 1, .request_seconds = 1}};
+  HttpServer http_{{.port = 0, .connections = 24, .stalled_seconds = 1, .request_seconds = 1},
+                   metrics_};
 
  private:
   static DraftingParts Gated(Gate& gate) {
