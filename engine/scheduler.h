@@ -91,6 +91,7 @@ class Scheduler {
 
   size_t running() const { return running_.size(); }
   size_t waiting() const { return waiting_.size(); }
+  const Model& model() const { return text_model_.model; }
   int32_t max_context() const { return max_context_; }
   const StepCost& cost() const { return cost_; }
 

@@ -6,15 +6,18 @@
 namespace tern {
 
 Answer::Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& tokenizer,
-               int64_t prompt_tokens, size_t choices)
-    : head_(std::move(head)),
-      request_(request),
-      tokenizer_(tokenizer),
-      prompt_tokens_(prompt_tokens),
-      choices_(choices) {
-  if (request.generation.logprobs < 0) return;
-  for (Choice& choice : choices_)
-    choice.tokens.emplace_back(tokenizer, request.generation.logprobs);
+               std::span<const Sequence> sequences)
+    : head_(std::move(head)), request_(request), tokenizer_(tokenizer), choices_(sequences.size()) {
+  const auto n = static_cast<size_t>(request.n);
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const std::vector<TokenId>& ids = sequences[i].prompt;
+    if (i % n == 0) prompt_tokens_ += static_cast<int64_t>(ids.size());
+    Choice& choice = choices_[i];
+    if (request.echo) choice.echo.emplace(tokenizer, request.prompts[i / n], ids);
+    if (request.generation.logprobs < 0) continue;
+    const size_t before = choice.echo ? choice.echo->characters() : 0;
+    choice.tokens.emplace_back(tokenizer, request.generation.logprobs, before);
+  }
 }
 
 // What whole answers and chunks have in common, without choices.
@@ -51,6 +54,9 @@ OrderedJson Answer::Chunk(size_t choice, const std::string* text,
 
 std::string Answer::BeginStream() {
   std::string events;
+  const bool scored = request_.generation.logprobs >= 0;  // TakePrompt echoes then
+  for (size_t i = 0; i < choices_.size() && request_.echo && !scored; ++i)
+    events += ToEvent(Chunk(i, &choices_[i].echo->text(), {}, {}, nullptr));
   if (!chat()) return events;
   for (size_t i = 0; i < choices_.size(); ++i) {
     const std::string empty;
@@ -59,6 +65,16 @@ std::string Answer::BeginStream() {
     events += ToEvent(chunk);
   }
   return events;
+}
+
+std::string Answer::TakePrompt(const JobEvent& event) {
+  Choice& choice = choices_[event.sequence];
+  std::vector<ShownToken> tokens = choice.echo->Tokens(
+      tokenizer_, event.prompt, static_cast<size_t>(request_.generation.logprobs));
+  if (request_.stream)
+    return ToEvent(Chunk(event.sequence, &choice.echo->text(), tokens, {}, nullptr));
+  choice.prompt = std::move(tokens);
+  return "";
 }
 
 // The tokens of `event` and earlier ones that the text shows, now that it has grown by
@@ -70,7 +86,9 @@ std::vector<ShownToken> Answer::Shown(const JobEvent& event, size_t text_bytes) 
   std::vector<ShownToken> shown = tokens.Take(text_bytes);
   if (event.kind != JobEvent::Kind::kFinish) return shown;
   const FinishReason reason = event.result.finish_reason;
-  if (reason == FinishReason::kEos || reason == FinishReason::kStopString) return shown;
+  if (reason == FinishReason::kStopString) return shown;
+  // Whoever has the prompt scored counts tokens from either end: all of them are listed.
+  if (reason == FinishReason::kEos && !request_.echo) return shown;
   std::vector<ShownToken> rest = tokens.TakeRest();
   std::move(rest.begin(), rest.end(), std::back_inserter(shown));
   return shown;
@@ -113,14 +131,16 @@ std::string Answer::LastChunk(OrderedJson chunk) const {
 void Answer::Finish(const JobEvent& event) {
   const GenerationResult& result = event.result;
   Count(event.sequence, result);
-  OrderedJson& json = choices_[event.sequence].json;
+  Choice& choice = choices_[event.sequence];
+  OrderedJson& json = choice.json;
   json = {{"index", event.sequence}};
   if (chat()) {
     json["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
   } else {
-    json["text"] = result.text;
+    json["text"] = (choice.echo ? choice.echo->text() : "") + result.text;
   }
-  const std::vector<ShownToken> shown = Shown(event, result.text.size());
+  std::vector<ShownToken> shown = std::move(choice.prompt);
+  for (ShownToken& token : Shown(event, result.text.size())) shown.push_back(std::move(token));
   json["logprobs"] = request_.generation.logprobs < 0
                          ? OrderedJson()
                          : LogprobsJson(request_.dialect, tokenizer_, shown);

@@ -3,11 +3,14 @@
 #define TERN_SERVER_ANSWER_H_
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/tokenizer.h"
 #include "server/api_types.h"
+#include "server/echo.h"
 #include "server/event_queue.h"
 #include "server/response_codec.h"
 #include "server/text_tokens.h"
@@ -24,12 +27,15 @@ struct AnswerHead {
 
 class Answer {
  public:
-  // `request` and `tokenizer` outlive this. Choices are numbered prompt by prompt.
+  // `request` and `tokenizer` outlive this. Choices, one for each of `sequences`, are numbered
+  // prompt by prompt.
   Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& tokenizer,
-         int64_t prompt_tokens, size_t choices);
+         std::span<const Sequence> sequences);
 
-  // The events of a stream that begin it: the role of each choice of a chat.
+  // The events of a stream that begin it: the role of each choice of a chat, prompts echoed.
   std::string BeginStream();
+  // Takes the scores of an echoed prompt; the events that they give a stream.
+  std::string TakePrompt(const JobEvent& event);
   // The events of a stream that one event of the job gives. With the last choice's end come the
   // usage, where asked for, and "[DONE]".
   std::string Stream(const JobEvent& event);
@@ -44,6 +50,8 @@ class Answer {
   struct Choice {
     OrderedJson json;                // in the whole answer
     std::vector<TextTokens> tokens;  // one, where log-probabilities are asked for
+    std::optional<Echo> echo;
+    std::vector<ShownToken> prompt;  // of the echo, until they are shown
   };
   OrderedJson Frame(const char* object) const;
   OrderedJson Chunk(size_t choice, const std::string* text, const std::vector<ShownToken>& shown,
@@ -56,7 +64,7 @@ class Answer {
   const AnswerHead head_;
   const ApiRequest& request_;
   const Tokenizer& tokenizer_;
-  const int64_t prompt_tokens_;
+  int64_t prompt_tokens_ = 0;
   std::vector<Choice> choices_;
   size_t finished_ = 0;
   int64_t cached_tokens_ = 0, completion_tokens_ = 0;

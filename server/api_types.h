@@ -32,6 +32,8 @@ struct ApiRequest {
   bool stream = false;
   bool include_usage = false;     // a last chunk with the usage
   bool return_token_ids = false;  // choices carry token_ids
+  bool echo = false;              // of a completion: the text begins with the prompt
+  bool writes = true;             // false: max_tokens is 0, only the echo is wanted
 };
 
 // Texts of one request at most: prompts times n.

@@ -45,13 +45,12 @@ RequestError Failed(const JobEvent& event) {
 }  // namespace
 
 Exchange::Exchange(ComputeThread& compute, ApiRequest request, const ServedModel& served,
-                   std::vector<Sequence> sequences, int64_t prompt_tokens)
+                   std::vector<Sequence> sequences)
     : compute_(compute),
       request_(std::move(request)),
       events_(std::make_shared<EventQueue>(request_.stream)),
       job_(std::make_shared<Job>()),
-      answer_(NewHead(request_, served), request_, served.tokenizer, prompt_tokens,
-              sequences.size()) {
+      answer_(NewHead(request_, served), request_, served.tokenizer, sequences) {
   job_->sequences = std::move(sequences);
   job_->sink = events_;
   if (compute_.TrySubmit(job_)) return;
@@ -64,11 +63,28 @@ Exchange::~Exchange() {
   if (!answer_.done()) compute_.Cancel(job_);
 }
 
+// The job's next event, or nothing where none comes soon.
+std::optional<JobEvent> Exchange::Next() {
+  std::optional<JobEvent> event = events_->Next(kPoll);
+  if (request_.writes || !event) return event;
+  if (event->kind == JobEvent::Kind::kPiece) return std::nullopt;
+  // The token that the engine wrote behind the prompt was not asked for.
+  event->tokens = {};
+  event->result.token_ids.clear();
+  event->result.text.clear();
+  event->result.finish_reason = FinishReason::kMaxTokens;
+  return event;
+}
+
 std::string Exchange::Whole(const GoneCheck& gone) {
   while (!answer_.done()) {
-    const std::optional<JobEvent> event = events_->Next(kPoll);
+    const std::optional<JobEvent> event = Next();
     if (gone()) return "";
     if (!event) continue;
+    if (event->kind == JobEvent::Kind::kPrompt) {
+      answer_.TakePrompt(*event);
+      continue;
+    }
     if (event->kind == JobEvent::Kind::kError) throw Failed(*event);
     answer_.Finish(*event);
   }
@@ -79,7 +95,7 @@ bool Exchange::Stream(const Writer& write, const GoneCheck& gone) {
   if (!write(answer_.BeginStream())) return false;
   milliseconds silent{0};
   while (!answer_.done()) {
-    const std::optional<JobEvent> event = events_->Next(kPoll);
+    const std::optional<JobEvent> event = Next();
     if (gone()) return false;
     if (!event) {
       silent += kPoll;
@@ -91,7 +107,8 @@ bool Exchange::Stream(const Writer& write, const GoneCheck& gone) {
     silent = milliseconds(0);
     // The status is sent long since: an error can only be an event.
     if (event->kind == JobEvent::Kind::kError) return write(ToEvent(ErrorJson(Failed(*event))));
-    if (!write(answer_.Stream(*event))) return false;
+    const bool prompt = event->kind == JobEvent::Kind::kPrompt;
+    if (!write(prompt ? answer_.TakePrompt(*event) : answer_.Stream(*event))) return false;
   }
   return true;
 }
@@ -136,17 +153,15 @@ std::shared_ptr<Exchange> CompletionService::Begin(Dialect dialect, std::string_
   }
   if (!request.has_seed) request.generation.sampling.seed = RandomSeed();
   std::vector<Sequence> sequences;
-  int64_t prompt_tokens = 0;
   for (const std::vector<TokenId>& ids : EncodeAll(request)) {
-    prompt_tokens += static_cast<int64_t>(ids.size());
     // The noise of choice i depends on i and not on the prompts around it.
     for (int32_t i = 0; i < request.n; ++i) {
       Sequence& sequence = sequences.emplace_back(Sequence{ids, request.generation});
       sequence.options.sampling.stream = static_cast<uint32_t>(i);
+      sequence.score_prompt = request.echo && request.generation.logprobs >= 0;
     }
   }
-  return std::make_shared<Exchange>(compute_, std::move(request), served_, std::move(sequences),
-                                    prompt_tokens);
+  return std::make_shared<Exchange>(compute_, std::move(request), served_, std::move(sequences));
 }
 
 }  // namespace tern

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,7 +27,7 @@ using Writer = std::function<bool(std::string_view bytes)>;
 class Exchange {
  public:
   Exchange(ComputeThread& compute, ApiRequest request, const ServedModel& served,
-           std::vector<Sequence> sequences, int64_t prompt_tokens);
+           std::vector<Sequence> sequences);
   ~Exchange();
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -39,6 +40,8 @@ class Exchange {
   bool Stream(const Writer& write, const GoneCheck& gone);
 
  private:
+  std::optional<JobEvent> Next();
+
   ComputeThread& compute_;
   const ApiRequest request_;
   std::shared_ptr<EventQueue> events_;

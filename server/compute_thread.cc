@@ -160,12 +160,28 @@ void ComputeThread::SubmitSequence(Active& active, size_t index) {
              }
              return !active.failed;
            },
-       .on_hidden = {},
+       .on_hidden = PromptSink(active, index),
        .on_finish =
            [this, &active, index, cursor](GenerationResult result) {
              TokenRun rest = cursor->Take(result);
              Finish(active, index, std::move(result), std::move(rest));
            }}));
+}
+
+// None where nobody asked for the prompt's log-probabilities.
+HiddenSink ComputeThread::PromptSink(Active& active, size_t index) {
+  const Sequence& sequence = active.job->sequences[index];
+  if (!sequence.score_prompt) return {};
+  const auto scorer = std::make_shared<PromptScorer>(scheduler_.model(), sequence.prompt,
+                                                     std::max(sequence.options.logprobs, 0));
+  return [this, &active, index, scorer](int32_t position, std::span<const float> hidden) {
+    try {
+      if (!active.failed && scorer->Add(position, hidden))
+        active.job->sink->OnPrompt(index, scorer->Take());
+    } catch (const std::exception& error) {
+      Fail(active, error.what());
+    }
+  };
 }
 
 void ComputeThread::Finish(Active& active, size_t index, GenerationResult result, TokenRun tokens) {

@@ -60,6 +60,7 @@ class ComputeThread {
   bool TakeJobs();
   void Begin(const std::shared_ptr<Job>& job);
   void SubmitSequence(Active& active, size_t index);
+  HiddenSink PromptSink(Active& active, size_t index);
   void Finish(Active& active, size_t index, GenerationResult result, TokenRun tokens);
   void Fail(Active& active, const std::string& message);
   void CancelWanted();

@@ -15,12 +15,13 @@
 namespace tern {
 
 struct JobEvent {
-  enum class Kind { kPiece, kFinish, kError };
+  enum class Kind { kPrompt, kPiece, kFinish, kError };
   Kind kind;
   size_t sequence = 0;
   std::string text;         // of a piece, or an error's message
   TokenRun tokens;          // of a piece or, those behind the last piece, of a finish
   GenerationResult result;  // of a finish
+  PromptScores prompt;      // of a prompt
 };
 
 // Holds at most what one job can produce, which the context bounds: a slow reader holds up nobody.
@@ -29,15 +30,19 @@ class EventQueue final : public JobSink {
   // Where `pieces` is false, only the end of each sequence is reported, with all its tokens.
   explicit EventQueue(bool pieces) : pieces_(pieces) {}
 
+  void OnPrompt(size_t sequence, PromptScores scores) override {
+    Push({JobEvent::Kind::kPrompt, sequence, {}, {}, {}, std::move(scores)});
+  }
   void OnPiece(size_t sequence, std::string text, TokenRun tokens) override {
-    if (pieces_) Push({JobEvent::Kind::kPiece, sequence, std::move(text), std::move(tokens), {}});
+    if (pieces_)
+      Push({JobEvent::Kind::kPiece, sequence, std::move(text), std::move(tokens), {}, {}});
   }
   void OnFinish(size_t sequence, GenerationResult result, TokenRun tokens) override {
     if (!pieces_) tokens = {result.token_ids, result.logprobs, result.top_logprobs};
-    Push({JobEvent::Kind::kFinish, sequence, {}, std::move(tokens), std::move(result)});
+    Push({JobEvent::Kind::kFinish, sequence, {}, std::move(tokens), std::move(result), {}});
   }
   void OnError(const std::string& message) override {
-    Push({JobEvent::Kind::kError, 0, message, {}, {}});
+    Push({JobEvent::Kind::kError, 0, message, {}, {}, {}});
   }
 
   // The next event, or nothing after `timeout`.

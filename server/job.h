@@ -11,6 +11,7 @@
 
 #include "engine/generation_options.h"
 #include "engine/generator.h"
+#include "engine/prompt_scores.h"
 
 namespace tern {
 
@@ -26,6 +27,8 @@ struct TokenRun {
 class JobSink {
  public:
   virtual ~JobSink() = default;
+  // Before all else, where the sequence asks for its prompt's log-probabilities.
+  virtual void OnPrompt(size_t sequence, PromptScores scores) = 0;
   // More text, never empty, and the tokens since the last call.
   virtual void OnPiece(size_t sequence, std::string text, TokenRun tokens) = 0;
   // The sequence is done. `tokens` are those since the last OnPiece.
@@ -37,6 +40,7 @@ class JobSink {
 struct Sequence {
   std::vector<TokenId> prompt;
   GenerationOptions options;
+  bool score_prompt = false;  // with options.logprobs others each; the prompt is run whole then
 };
 
 // One request: its sequences run side by side as far as there are places.

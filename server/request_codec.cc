@@ -24,7 +24,6 @@ struct Refused {
   std::array<const char*, 2> harmless;  // strings that ask for nothing, beside empty values
 };
 constexpr Refused kRefused[] = {{"audio", {}},
-                                {"echo", {}},
                                 {"function_call", {"none", "auto"}},
                                 {"functions", {}},
                                 {"grammar", {}},
@@ -113,9 +112,16 @@ void ParseStop(const JsonFields& fields, GenerationOptions& generation) {
   }
 }
 
+void ParseEcho(const JsonFields& fields, ApiRequest& request) {
+  request.echo = fields.Bool("echo").value_or(false);
+  if (request.echo && request.dialect == Dialect::kChat)
+    throw UnsupportedField("echo", "echo is of completions only; leave it out");
+}
+
 void ParseMaxTokens(const JsonFields& fields, ApiRequest& request) {
-  const auto older = fields.Integer("max_tokens", 1, kMaxInt32);
-  const auto newer = fields.Integer("max_completion_tokens", 1, kMaxInt32);
+  const int64_t least = request.echo ? 0 : 1;
+  const auto older = fields.Integer("max_tokens", least, kMaxInt32);
+  const auto newer = fields.Integer("max_completion_tokens", least, kMaxInt32);
   if (older && newer && *older != *newer) {
     throw BadField("max_completion_tokens", "max_completion_tokens is " + std::to_string(*newer) +
                                                 " and max_tokens " + std::to_string(*older) +
@@ -123,7 +129,10 @@ void ParseMaxTokens(const JsonFields& fields, ApiRequest& request) {
   }
   const int64_t otherwise =
       request.dialect == Dialect::kChat ? kMaxInt32 : kDefaultCompletionTokens;
-  request.generation.max_tokens = static_cast<int32_t>(newer.value_or(older.value_or(otherwise)));
+  const int64_t tokens = newer.value_or(older.value_or(otherwise));
+  request.writes = tokens > 0;
+  // The engine writes one at least, which is not shown then.
+  request.generation.max_tokens = static_cast<int32_t>(std::max<int64_t>(tokens, 1));
 }
 
 // The completions endpoint takes a count; the chat endpoint takes a switch and a count.
@@ -218,6 +227,7 @@ ApiRequest ParseRequest(Dialect dialect, std::string_view body) {
     request.prompts = ParsePrompts(fields);
   }
   RefuseWhatIsNotDone(fields);
+  ParseEcho(fields, request);
   ParseCounts(fields, request);
   ParseStreaming(fields, request);
   ParseMaxTokens(fields, request);

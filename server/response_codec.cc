@@ -1,5 +1,6 @@
 #include "server/response_codec.h"
 
+#include <cmath>
 #include <utility>
 
 #include "engine/utf8.h"
@@ -63,8 +64,13 @@ OrderedJson CompletionLogprobs(const Tokenizer& tokenizer, std::span<const Shown
                       {"text_offset", OrderedJson::array()}};
   for (const ShownToken& token : tokens) {
     json["tokens"].push_back(TokenText(tokenizer, token.id));
-    json["token_logprobs"].push_back(token.logprob);
     json["text_offset"].push_back(token.text_offset);
+    if (std::isnan(token.logprob)) {
+      json["token_logprobs"].push_back(nullptr);
+      json["top_logprobs"].push_back(nullptr);
+      continue;
+    }
+    json["token_logprobs"].push_back(token.logprob);
     // Tokens of the same text share a key: the most probable, which comes first, keeps it.
     OrderedJson top = OrderedJson::object();
     for (const TokenLogprob& other : token.top)

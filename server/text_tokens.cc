@@ -4,19 +4,13 @@
 #include <utility>
 
 namespace tern {
-namespace {
-
-// Bytes that begin a character; a character in parts counts with its first one.
-size_t Characters(std::string_view bytes) {
-  return static_cast<size_t>(std::count_if(bytes.begin(), bytes.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
-
-}  // namespace
-
 std::string_view TokenBytes(const Tokenizer& tokenizer, TokenId id) {
   return id < tokenizer.vocab_size() ? tokenizer.PieceBytes(id) : std::string_view();
+}
+
+size_t Characters(std::string_view bytes) {
+  return static_cast<size_t>(std::ranges::count_if(
+      bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 void TextTokens::Add(const TokenRun& run) {

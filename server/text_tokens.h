@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <string_view>
 #include <vector>
 
 #include "engine/tokenizer.h"
@@ -14,7 +15,7 @@ namespace tern {
 
 struct ShownToken {
   TokenId id = 0;
-  float logprob = 0.0f;
+  float logprob = 0.0f;  // NaN: nothing predicts it, being the first of an echoed prompt
   std::vector<TokenLogprob> top;
   size_t text_offset = 0;  // characters of the text before it
 };
@@ -22,12 +23,16 @@ struct ShownToken {
 // The bytes that a token adds to a text: none where the tokenizer has no such piece.
 std::string_view TokenBytes(const Tokenizer& tokenizer, TokenId id);
 
+// Those that `bytes` begin; a character in parts counts with its first byte.
+size_t Characters(std::string_view bytes);
+
 // Of one text whose request asked for log-probabilities.
 class TextTokens {
  public:
-  // `top_count` as GenerationOptions::logprobs. `tokenizer` outlives this.
-  TextTokens(const Tokenizer& tokenizer, int32_t top_count)
-      : tokenizer_(tokenizer), top_count_(static_cast<size_t>(top_count)) {}
+  // `top_count` as GenerationOptions::logprobs; `offset` characters stand before the text.
+  // `tokenizer` outlives this.
+  TextTokens(const Tokenizer& tokenizer, int32_t top_count, size_t offset)
+      : tokenizer_(tokenizer), top_count_(static_cast<size_t>(top_count)), characters_(offset) {}
 
   void Add(const TokenRun& run);
   // The text grew by `bytes`: the tokens not yet taken that begin in what is now shown.
@@ -42,7 +47,8 @@ class TextTokens {
   };
   const Tokenizer& tokenizer_;
   const size_t top_count_;
-  size_t bytes_ = 0, characters_ = 0;  // of all tokens added
+  size_t bytes_ = 0;   // of all tokens added
+  size_t characters_;  // of them and what stands before the text
   size_t shown_bytes_ = 0;
   std::deque<Waiting> waiting_;
 };

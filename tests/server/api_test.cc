@@ -232,7 +232,7 @@ TEST_F(ApiTest, ErrorsNameTheirField) {
   HttpClient client(server_.port());
   const auto post = [&](const json& body) { return client.Post(kCompletions, body.dump()); };
   ExpectError(post({{"prompt", "x"}, {"temperature", "hot"}}), 400, "temperature", "invalid_value");
-  ExpectError(post({{"prompt", "x"}, {"echo", true}}), 400, "echo", "unsupported_parameter");
+  ExpectError(post({{"prompt", "x"}, {"suffix", "y"}}), 400, "suffix", "unsupported_parameter");
   ExpectError(post({{"model", "tiny"}}), 400, "prompt", "missing_required_parameter");
   ExpectError(post({{"prompt", {5, 259}}}), 400, "prompt[1]", "invalid_value");
   ExpectError(post({{"prompt", "x"}, {"logit_bias", {{"259", 1}}}}), 400, "logit_bias",

@@ -154,7 +154,6 @@ TEST(RequestCodecTest, WrongFieldsOfBothDialectsAreNamed) {
       {"tools", R"("tools": [{}])"},
       {"tool_choice", R"("tool_choice": "required")"},
       {"modalities", R"("modalities": ["audio"])"},
-      {"echo", R"("echo": true)"},
       {"suffix", R"("suffix": "end")"},
       {"guided_json", R"("guided_json": {"a": 1})"},
   };
