@@ -28,7 +28,8 @@ struct ApiRequest {
   std::vector<ChatMessage> messages;  // of a chat, at least one
   GenerationOptions generation;       // seed is set only where has_seed
   bool has_seed = false;
-  int32_t n = 1;  // texts per prompt
+  int32_t n = 1;                 // texts per prompt
+  double timeout_seconds = 0.0;  // from arrival to the answer's end; 0: as the server says
   bool stream = false;
   bool include_usage = false;     // a last chunk with the usage
   bool return_token_ids = false;  // choices carry token_ids

@@ -1,5 +1,6 @@
 #include "server/completion_service.h"
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <utility>
@@ -42,15 +43,29 @@ RequestError Failed(const JobEvent& event) {
   return {500, "internal_error", "the request failed: " + event.text};
 }
 
+// The nearer of the server's and the request's, where there are any.
+std::optional<std::chrono::steady_clock::time_point> Deadline(
+    std::chrono::steady_clock::time_point arrival, double servers, double requests) {
+  constexpr double kLongest = 1e9;  // seconds; the clock holds more
+  if (servers <= 0.0 && requests <= 0.0) return std::nullopt;
+  const double seconds = std::min(
+      {kLongest, servers > 0.0 ? servers : kLongest, requests > 0.0 ? requests : kLongest});
+  return arrival + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                       std::chrono::duration<double>(seconds));
+}
+
 }  // namespace
 
 Exchange::Exchange(ComputeThread& compute, ApiRequest request, const ServedModel& served,
-                   std::vector<Sequence> sequences)
+                   std::vector<Sequence> sequences, const ServiceOptions& options)
     : compute_(compute),
       request_(std::move(request)),
       events_(std::make_shared<EventQueue>(request_.stream)),
       job_(std::make_shared<Job>()),
-      answer_(NewHead(request_, served), request_, served.tokenizer, sequences) {
+      answer_(NewHead(request_, served), request_, served.tokenizer, sequences),
+      tokenizer_(served.tokenizer),
+      recorder_(request_.writes ? options.recorder : nullptr),
+      deadline_(Deadline(job_->arrival, options.deadline_seconds, request_.timeout_seconds)) {
   job_->sequences = std::move(sequences);
   job_->sink = events_;
   if (compute_.TrySubmit(job_)) return;
@@ -63,9 +78,21 @@ Exchange::~Exchange() {
   if (!answer_.done()) compute_.Cancel(job_);
 }
 
-// The job's next event, or nothing where none comes soon.
+// For the trainer.
+void Exchange::Record(const JobEvent& finish) const {
+  const std::vector<TokenId>& prompt = job_->sequences[finish.sequence].prompt;
+  recorder_->Add(DecodeIds(tokenizer_, prompt), prompt, finish.result.text,
+                 finish.result.token_ids);
+}
+
+// The job's next event, or nothing where none comes soon. Throws where the time is over.
 std::optional<JobEvent> Exchange::Next() {
+  if (deadline_ && Clock::now() > *deadline_) {
+    throw RequestError(504, "deadline_exceeded",
+                       "the request took longer than it or the server allows");
+  }
   std::optional<JobEvent> event = events_->Next(kPoll);
+  if (event && event->kind == JobEvent::Kind::kFinish && recorder_ != nullptr) Record(*event);
   if (request_.writes || !event) return event;
   if (event->kind == JobEvent::Kind::kPiece) return std::nullopt;
   // The token that the engine wrote behind the prompt was not asked for.
@@ -92,6 +119,15 @@ std::string Exchange::Whole(const GoneCheck& gone) {
 }
 
 bool Exchange::Stream(const Writer& write, const GoneCheck& gone) {
+  try {
+    return StreamEvents(write, gone);
+  } catch (const RequestError& error) {
+    // The status is sent long since: an error can only be an event.
+    return write(ToEvent(ErrorJson(error)));
+  }
+}
+
+bool Exchange::StreamEvents(const Writer& write, const GoneCheck& gone) {
   if (!write(answer_.BeginStream())) return false;
   milliseconds silent{0};
   while (!answer_.done()) {
@@ -105,8 +141,7 @@ bool Exchange::Stream(const Writer& write, const GoneCheck& gone) {
       continue;
     }
     silent = milliseconds(0);
-    // The status is sent long since: an error can only be an event.
-    if (event->kind == JobEvent::Kind::kError) return write(ToEvent(ErrorJson(Failed(*event))));
+    if (event->kind == JobEvent::Kind::kError) throw Failed(*event);
     const bool prompt = event->kind == JobEvent::Kind::kPrompt;
     if (!write(prompt ? answer_.TakePrompt(*event) : answer_.Stream(*event))) return false;
   }
@@ -161,7 +196,8 @@ std::shared_ptr<Exchange> CompletionService::Begin(Dialect dialect, std::string_
       sequence.score_prompt = request.echo && request.generation.logprobs >= 0;
     }
   }
-  return std::make_shared<Exchange>(compute_, std::move(request), served_, std::move(sequences));
+  return std::make_shared<Exchange>(compute_, std::move(request), served_, std::move(sequences),
+                                    options_);
 }
 
 }  // namespace tern

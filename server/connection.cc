@@ -53,7 +53,8 @@ bool Connection::WaitForRequest(int seconds, const std::atomic<bool>& draining) 
   bool ready = begin_ < end_;
   for (int waited = 0; !ready && waited < seconds * 1000 && !draining; waited += kSliceMs)
     ready = Wait(POLLIN, kSliceMs);
-  request_end_ = Clock::now() + request_seconds_;
+  request_end_ = Clock::now() + std::chrono::seconds(limits_.request_seconds);
+  bytes_left_ = limits_.head_bytes;
   return ready && !draining;
 }
 
@@ -62,6 +63,14 @@ bool Connection::WaitForInput() const {
       std::chrono::duration_cast<std::chrono::milliseconds>(request_end_ - Clock::now()).count();
   // What has arrived counts, however late this thread comes to see it.
   return Wait(POLLIN, static_cast<int>(std::max<int64_t>(0, left)));
+}
+
+void Connection::Linger() {
+  constexpr int kMost = 64, kWaitMs = 100;  // reads, and the pause that ends them
+  shutdown(socket_, SHUT_WR);
+  for (int i = 0; i < kMost && Wait(POLLIN, kWaitMs); ++i) {
+    if (recv(socket_, buffer_.data(), buffer_.size(), 0) <= 0) return;
+  }
 }
 
 bool Connection::Gone() const {
@@ -81,6 +90,8 @@ ssize_t Connection::read(char* data, size_t size) {
     end_ = static_cast<size_t>(got);
   }
   const size_t count = std::min(size, end_ - begin_);
+  if (count > bytes_left_) return -1;
+  bytes_left_ -= count;
   std::memcpy(data, buffer_.data() + begin_, count);
   begin_ += count;
   return static_cast<ssize_t>(count);
@@ -90,7 +101,7 @@ ssize_t Connection::read(char* data, size_t size) {
 ssize_t Connection::write(const char* data, size_t size) {
   size_t sent = 0;
   while (sent < size) {
-    if (!Wait(POLLOUT, stalled_ms_)) return -1;
+    if (!Wait(POLLOUT, limits_.stalled_seconds * 1000)) return -1;
     const ssize_t count = send(socket_, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (count < 0) return -1;

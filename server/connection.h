@@ -15,10 +15,14 @@ namespace tern {
 
 class Connection final : public httplib::Stream {
  public:
-  // Does not own `socket`. A write may stand still for `stalled_seconds`; a request arrives whole
-  // within `request_seconds` of its first byte, or reading it fails.
-  Connection(int socket, int stalled_seconds, int request_seconds)
-      : socket_(socket), stalled_ms_(stalled_seconds * 1000), request_seconds_(request_seconds) {}
+  struct Limits {
+    int stalled_seconds;  // a write may stand still for as long
+    int request_seconds;  // from a request's first byte to its last, or reading it fails
+    size_t head_bytes;    // of a request line and its headers together
+    size_t body_bytes;    // with what its encoding adds
+  };
+  // Does not own `socket`.
+  Connection(int socket, const Limits& limits) : socket_(socket), limits_(limits) {}
 
   // The connection that this thread serves: the library hands requests to handlers without theirs.
   // Null where it serves none.
@@ -32,6 +36,11 @@ class Connection final : public httplib::Stream {
   // Waits for the first byte of a request, from which its time counts. False after `seconds`, where
   // the other side has closed, or soon after `draining` is set.
   bool WaitForRequest(int seconds, const std::atomic<bool>& draining);
+  // The request's headers have been read: from here on the limit is the body's.
+  void HeadRead() { bytes_left_ = limits_.body_bytes; }
+  // Takes what the other side still sends, for a moment: closing a socket with unread bytes would
+  // take back the answer.
+  void Linger();
   // The other side has closed the connection, or at least its half of it. Sends and reads nothing.
   bool Gone() const;
 
@@ -48,8 +57,9 @@ class Connection final : public httplib::Stream {
   bool Wait(short events, int milliseconds) const;
   bool WaitForInput() const;  // as long as the request may still take
 
-  const int socket_, stalled_ms_;
-  const std::chrono::seconds request_seconds_;
+  const int socket_;
+  const Limits limits_;
+  size_t bytes_left_ = 0;  // that the request may still have
   Clock::time_point request_end_;
   std::array<char, 4096> buffer_;  // read ahead: the library reads headers byte by byte
   size_t begin_ = 0, end_ = 0;

@@ -4,19 +4,9 @@
 #include <utility>
 
 namespace tern {
-namespace {
-
-// A model may have more ids than its tokenizer has pieces: those add nothing.
-std::string Decoded(const Tokenizer& tokenizer, std::vector<TokenId> ids) {
-  std::erase_if(ids, [&](TokenId id) { return id >= tokenizer.vocab_size(); });
-  return tokenizer.Decode(ids);
-}
-
-}  // namespace
-
 Echo::Echo(const Tokenizer& tokenizer, const PromptInput& prompt, std::vector<TokenId> ids)
     : text_(std::holds_alternative<std::string>(prompt) ? std::get<std::string>(prompt)
-                                                        : Decoded(tokenizer, ids)),
+                                                        : DecodeIds(tokenizer, ids)),
       ids_(std::move(ids)) {}
 
 size_t Echo::characters() const { return Characters(text_); }

@@ -19,6 +19,7 @@
 #include "engine/error.h"
 #include "server/connection.h"
 #include "server/response_codec.h"
+#include "server/route_names.h"
 #include "server/routes.h"
 
 namespace tern {
@@ -43,6 +44,7 @@ void SetError(const RequestError& error, Response& response) {
   response.status = error.status;
   if (error.retry_after_seconds > 0)
     response.set_header("retry-after", std::to_string(error.retry_after_seconds));
+  if (error.status == 401) response.set_header("www-authenticate", "Bearer");
   // Official clients try again after any 5xx; these would fail again.
   if (error.status >= 500 && error.retry_after_seconds == 0)
     response.set_header("x-should-retry", "false");
@@ -75,6 +77,30 @@ void WithoutLibraryExtras(Request& request) {
     request.headers.emplace("Content-Length", "0");
 }
 
+// What a browser asks before it lets a page of another origin send a request.
+bool IsPreflight(const Request& request) {
+  return request.method == "OPTIONS" && request.has_header("Origin") &&
+         request.has_header("Access-Control-Request-Method");
+}
+
+// `names` as a list of header names: it is sent back.
+bool IsHeaderList(const std::string& names) {
+  return std::ranges::all_of(names, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == ',' || c == ' ';
+  });
+}
+
+void AnswerPreflight(const Request& request, Response& response) {
+  response.status = 204;
+  response.set_header("access-control-allow-methods", "GET, POST, OPTIONS");
+  const std::string names = request.get_header_value("Access-Control-Request-Headers");
+  if (!names.empty() && IsHeaderList(names))
+    response.set_header("access-control-allow-headers", names);
+  if (request.get_header_value("Access-Control-Request-Private-Network") == "true")
+    response.set_header("access-control-allow-private-network", "true");
+  response.set_header("access-control-max-age", "600");
+}
+
 void RaiseBacklog(int listening) {
   constexpr int kBacklog = 128;  // the library asks for 5: a burst of clients would wait a second
   listen(listening, kBacklog);
@@ -85,7 +111,10 @@ void RaiseBacklog(int listening) {
 class HttpServer::Impl final : public httplib::Server {
  public:
   Impl(const HttpOptions& options, ServerMetrics& metrics)
-      : options_(options), metrics_(metrics), routes_(service_, metrics) {
+      : options_(options),
+        metrics_(metrics),
+        access_(options.access, options.host),
+        routes_(service_, metrics) {
     set_payload_max_length(options_.max_body_bytes);
     // Another server's port is an error, not shared.
     set_socket_options([](socket_t socket) {
@@ -100,6 +129,7 @@ class HttpServer::Impl final : public httplib::Server {
 
   int port() const { return port_; }
   void SetService(CompletionService& service) { service_ = &service; }
+  Access& access() { return access_; }
 
   // The library's own loop would end with any failure of accept.
   void Serve() {
@@ -137,9 +167,52 @@ class HttpServer::Impl final : public httplib::Server {
     RaiseBacklog(svr_sock_);
   }
 
+  // Throws RequestError for what is refused whatever its body is.
+  void Check(const Request& request) const {
+    access_.CheckSource(request.get_header_value("Host"), request.get_header_value("Origin"));
+    if (IsPreflight(request)) return;  // has no key
+    if (request.path != route::kHealth) {
+      access_.CheckKey(request.get_header_value("Authorization"),
+                       request.get_header_value("X-Api-Key"));
+    }
+    // What the library unpacks has no limit.
+    const std::string encoding = request.get_header_value("Content-Encoding");
+    if (!encoding.empty() && encoding != "identity")
+      throw RequestError(415, "unsupported_encoding", "the body is compressed, expected it plain");
+    if (request.get_header_value<uint64_t>("Content-Length") > options_.max_body_bytes)
+      throw LibraryError(413, request);
+  }
+
+  // Called when the headers have been read. The body of a refused request is not: the connection
+  // ends with the answer. True where it is refused.
+  bool Prepare(Request& request) const {
+    Connection::Current()->HeadRead();
+    WithoutLibraryExtras(request);
+    try {
+      Check(request);
+      return false;
+    } catch (const RequestError&) {
+      request.headers.erase("Connection");
+      request.set_header("Connection", "close");
+      return true;
+    }
+  }
+
   void AddHandlers() {
+    set_pre_routing_handler([this](const Request& request, Response& response) {
+      Check(request);
+      if (!IsPreflight(request)) return HandlerResponse::Unhandled;
+      AnswerPreflight(request, response);
+      return HandlerResponse::Handled;
+    });
     set_post_routing_handler([this](const Request& request, Response& response) {
       response.set_header("x-request-id", RequestId(request));
+      const std::string origin = request.get_header_value("Origin");
+      if (access_.AllowsOrigin(origin)) {
+        response.set_header("access-control-allow-origin", origin);
+        response.set_header("access-control-expose-headers", "x-request-id, retry-after");
+        response.set_header("vary", "Origin");
+      }
       metrics_.CountRequest(request.path, response.status);
     });
     set_error_handler([](const Request& request, Response& response) {
@@ -160,12 +233,17 @@ class HttpServer::Impl final : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override {
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    Connection connection(socket, options_.stalled_seconds, options_.request_seconds);
+    Connection connection(
+        socket, {options_.stalled_seconds, options_.request_seconds, options_.max_head_bytes,
+                 options_.max_body_bytes + options_.max_body_bytes / 4});
     const Connection::Serving serving(connection);
-    bool ok = true, closed = false;
+    bool ok = true, closed = false, refused = false;
     while (ok && !closed && connection.WaitForRequest(options_.idle_seconds, draining_)) {
-      ok = process_request(connection, draining_, closed, WithoutLibraryExtras);
+      ok = process_request(connection, draining_, closed,
+                           [&](Request& request) { refused = Prepare(request); });
+      closed |= refused;
     }
+    if (refused) connection.Linger();
     shutdown(socket, SHUT_RDWR);
     close(socket);
     return ok;
@@ -173,6 +251,7 @@ class HttpServer::Impl final : public httplib::Server {
 
   const HttpOptions options_;
   ServerMetrics& metrics_;
+  Access access_;
   std::atomic<CompletionService*> service_ = nullptr;
   Routes routes_;
   int port_ = -1;
@@ -184,6 +263,8 @@ HttpServer::HttpServer(const HttpOptions& options, ServerMetrics& metrics)
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::SetService(CompletionService& service) { impl_->SetService(service); }
+void HttpServer::ReloadKeys() { impl_->access().ReloadKeys(); }
+bool HttpServer::asks_for_keys() const { return impl_->access().asks_for_keys(); }
 void HttpServer::Serve() { impl_->Serve(); }
 void HttpServer::Drain() { impl_->Drain(); }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "server/access.h"
 #include "server/completion_service.h"
 #include "server/metrics.h"
 
@@ -18,6 +19,8 @@ struct HttpOptions {
   // Connections served at once; more wait. Each request that runs or waits holds one.
   size_t connections = 128;
   size_t max_body_bytes = 8u << 20;
+  size_t max_head_bytes = 64u << 10;  // of a request line and headers
+  AccessOptions access;
   int idle_seconds = 5;      // after which a connection without a request is closed
   int stalled_seconds = 30;  // of a client that does not read its answer
   int request_seconds = 10;  // from a request's first byte to its last
@@ -26,7 +29,7 @@ struct HttpOptions {
 class HttpServer {
  public:
   // Binds; nothing is answered before Serve. `metrics` outlives this. Throws Error where the
-  // address cannot be had.
+  // address cannot be had or the keys cannot be read.
   HttpServer(const HttpOptions& options, ServerMetrics& metrics);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
@@ -37,6 +40,9 @@ class HttpServer {
   void SetService(CompletionService& service);
   // Answers requests until Drain, then returns when all that were begun are answered.
   void Serve();
+  // Reads the file of keys again. Throws Error, and the keys stay. From any thread.
+  void ReloadKeys();
+  bool asks_for_keys() const;
   // Accepts nothing more. From any thread, also before Serve.
   void Drain();
 

@@ -243,6 +243,10 @@ ApiRequest ParseRequest(Dialect dialect, std::string_view body) {
     generation.sampling.seed = static_cast<uint64_t>(*seed);
     request.has_seed = true;
   }
+  if (const auto timeout = fields.Number("timeout")) {
+    if (!(*timeout > 0.0)) throw WrongValue("timeout", json["timeout"], "seconds, more than 0");
+    request.timeout_seconds = *timeout;
+  }
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
   CheckLimits(generation);
   return request;

@@ -8,6 +8,11 @@ std::string_view TokenBytes(const Tokenizer& tokenizer, TokenId id) {
   return id < tokenizer.vocab_size() ? tokenizer.PieceBytes(id) : std::string_view();
 }
 
+std::string DecodeIds(const Tokenizer& tokenizer, std::vector<TokenId> ids) {
+  std::erase_if(ids, [&](TokenId id) { return id >= tokenizer.vocab_size(); });
+  return tokenizer.Decode(ids);
+}
+
 size_t Characters(std::string_view bytes) {
   return static_cast<size_t>(std::ranges::count_if(
       bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct ShownToken {
 
 // The bytes that a token adds to a text: none where the tokenizer has no such piece.
 std::string_view TokenBytes(const Tokenizer& tokenizer, TokenId id);
+
+// A text's. A model may have more ids than its tokenizer has pieces: those add nothing.
+std::string DecodeIds(const Tokenizer& tokenizer, std::vector<TokenId> ids);
 
 // Those that `bytes` begin; a character in parts counts with its first byte.
 size_t Characters(std::string_view bytes);

@@ -92,10 +92,7 @@ OrderedJson DetokenizeJson(const ServedModel& served, std::string_view body) {
   if (tokens == nullptr || tokens->is_null()) throw Missing("tokens", "a list of token ids");
   const std::vector<TokenId> ids = ParseIds(*tokens, "tokens");
   CheckIds(served, ids, "tokens");
-  std::vector<TokenId> known;  // a model may have more ids than its tokenizer has pieces
-  for (const TokenId id : ids)
-    if (id < served.tokenizer.vocab_size()) known.push_back(id);
-  const std::string text = served.tokenizer.Decode(known);
+  const std::string text = DecodeIds(served.tokenizer, ids);
   return {{"content", text}, {"prompt", text}};
 }
 

@@ -1,16 +1,13 @@
 // `tern serve`: the HTTP server.
-#include <pthread.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -25,10 +22,13 @@
 #include "server/completion_service.h"
 #include "server/compute_thread.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
+#include "server/traffic_recorder.h"
 #include "tools/commands.h"
 #include "tools/cost_table_flag.h"
 #include "tools/heads.h"
 #include "tools/model_path.h"
+#include "tools/serve_signals.h"
 
 namespace tern {
 namespace {
@@ -39,52 +39,9 @@ struct ServeOptions {
   int32_t parallel = 4;
   int32_t context = 0;
   std::string name, cost_table;
-};
-
-// Waits for SIGTERM and SIGINT: the first lets the server finish what it has begun, the second ends
-// the program at once, as does the first while there is no server yet. Made before any other
-// thread, so that all of them inherit the mask and leave the signals to this one.
-class SignalWatcher {
- public:
-  SignalWatcher() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGTERM);
-    sigaddset(&signals_, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals_, &before_);
-    thread_ = std::thread([this] { Run(); });
-  }
-  ~SignalWatcher() {
-    {
-      const std::lock_guard lock(mutex_);
-      done_ = true;
-    }
-    pthread_kill(thread_.native_handle(), SIGTERM);  // wakes it
-    thread_.join();
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  void Watch(HttpServer* server) {
-    const std::lock_guard lock(mutex_);
-    server_ = server;
-  }
-
- private:
-  void Run() {
-    for (int count = 1;; ++count) {
-      int signal = 0;
-      sigwait(&signals_, &signal);
-      const std::lock_guard lock(mutex_);
-      if (done_) return;
-      if (server_ == nullptr || count > 1) _exit(128 + signal);
-      std::fputs("tern: finishing the requests that are begun; again to stop at once\n", stderr);
-      server_->Drain();
-    }
-  }
-
-  sigset_t signals_, before_;
-  std::mutex mutex_;
-  HttpServer* server_ = nullptr;
-  bool done_ = false;
-  std::thread thread_;
+  double deadline_seconds = 0.0;
+  std::string record;
+  int record_mb = 256;
 };
 
 // The name of the model's folder, or "tern" for the one that ships.
@@ -97,12 +54,12 @@ std::string ModelName(const ServeOptions& options, const CommonOptions& common,
 }
 
 void Announce(const ServeOptions& options, const CommonOptions& common, const ServedModel& served,
-              int port) {
+              const HttpServer& server) {
   const bool v6 = options.http.host.find(':') != std::string::npos;
   const std::string host = v6 ? "[" + options.http.host + "]" : options.http.host;
-  const std::string url = "http://" + host + ":" + std::to_string(port);
+  const std::string url = "http://" + host + ":" + std::to_string(server.port());
   if (common.json) {
-    const OrderedJson json = {{"url", url}, {"port", port}, {"model", served.id}};
+    const OrderedJson json = {{"url", url}, {"port", server.port()}, {"model", served.id}};
     std::printf("%s\n", json.dump().c_str());
   } else {
     std::printf("%s serves %s, context %d tokens\n", url.c_str(), served.id.c_str(),
@@ -111,10 +68,15 @@ void Announce(const ServeOptions& options, const CommonOptions& common, const Se
   std::fflush(stdout);
   if (const std::string problem = served.chat_template.Problem(); !problem.empty())
     std::fprintf(stderr, "tern: no chat completions: %s\n", problem.c_str());
-  if (options.http.host != "127.0.0.1" && options.http.host != "localhost" &&
-      options.http.host != "::1") {
-    std::fputs("tern: whoever reaches this address can use the server: there are no keys yet\n",
+  const bool local = options.http.host == "127.0.0.1" || options.http.host == "localhost" ||
+                     options.http.host == "::1";
+  if (!local && !server.asks_for_keys()) {
+    std::fputs("tern: whoever reaches this address can use the server: no keys (--api-key-file)\n",
                stderr);
+  }
+  if (!options.record.empty()) {
+    std::fprintf(stderr, "tern: prompts and answers are recorded in %s, the latest %d MB\n",
+                 options.record.c_str(), options.record_mb);
   }
 }
 
@@ -171,8 +133,13 @@ ServedModel Served(const Model& model, const Tokenizer& tokenizer, const ChatTem
 }
 
 void RunServe(ServeOptions& options, const CommonOptions& common) {
-  SignalWatcher signals;
+  ServeSignals signals;
   ServerMetrics metrics;
+  std::optional<TrafficRecorder> recorder;
+  if (!options.record.empty())
+    recorder.emplace(options.record, static_cast<uint64_t>(options.record_mb) << 20);
+  if (const char* keys = std::getenv("TERN_API_KEYS"))
+    options.http.access.api_keys = ParseKeys(keys);
   // Those that wait or run, and as many again that only ask how things are.
   options.http.connections = 2 * (options.queue + static_cast<size_t>(options.parallel)) + 32;
   HttpServer server(options.http, metrics);
@@ -188,12 +155,14 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const ServedModel served = Served(model, *tokenizer, chat_template,
                                     ModelName(options, common, dir), scheduler.max_context());
   ComputeThread compute(scheduler, static_cast<size_t>(options.parallel), options.queue, metrics);
-  CompletionService service(served, compute);
+  CompletionService service(
+      served, compute,
+      {.deadline_seconds = options.deadline_seconds, .recorder = recorder ? &*recorder : nullptr});
   const std::unique_ptr<ServingThread, void (*)(ServingThread*)> stop_first(
       &serving, [](ServingThread* thread) { thread->Stop(); });  // before what it uses goes
   server.SetService(service);
   signals.Watch(&server);
-  Announce(options, common, served, server.port());
+  Announce(options, common, served, server);
   serving.Join();
   signals.Watch(nullptr);
 }
@@ -222,6 +191,32 @@ void AddServe(CLI::App& app, const CommonOptions& common) {
   command->add_option("--name", options->name,
                       "The model's name in the API (default: its folder's)");
   AddCostTable(*command, options->cost_table);
+  command
+      ->add_option("--api-key-file", options->http.access.api_key_file,
+                   "File of keys, one a line, of which a client needs one; read again on SIGHUP. "
+                   "TERN_API_KEYS in the environment adds keys")
+      ->type_name("FILE");
+  command
+      ->add_option("--allowed-host", options->http.access.allowed_hosts,
+                   "Host name that clients may use beside localhost and addresses; * = any")
+      ->type_name("NAME");
+  command
+      ->add_option("--cors-origin", options->http.access.cors_origins,
+                   "Origin (https://chat.example) whose pages may use the server; * = any")
+      ->type_name("ORIGIN");
+  command
+      ->add_option("--request-deadline", options->deadline_seconds,
+                   "Seconds after which a request is given up (default: never)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--record", options->record,
+                   "Folder that prompts and answers are recorded in, for training")
+      ->type_name("DIR");
+  command
+      ->add_option("--record-mb", options->record_mb,
+                   "Most that the recording may take; the oldest is dropped")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command->callback([options, &common] { RunServe(*options, common); });
 }
 

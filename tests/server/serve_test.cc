@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -105,6 +106,31 @@ TEST_F(ServeTest, TheFirstSignalWaitsForWhatIsBegunTheSecondDoesNot) {
   EXPECT_EQ(server_->Wait(), 128 + SIGTERM);
 }
 
+TEST_F(ServeTest, KeysAreReadAgainAndRecordingIsSaid) {
+  const std::string keys = dir_ / "keys", ring = dir_ / "ring";
+  const auto write = [&](const char* text) { std::ofstream(keys) << text; };
+  write("first\n");
+  const int port = Start({"--api-key-file", keys, "--record", ring, "--record-mb", "1"});
+  const auto status = [&](const std::string& key) {
+    HttpClient client(port);
+    client.SendBytes("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + key +
+                     "\r\n\r\n");
+    return client.ReadHead().status;
+  };
+  EXPECT_EQ(status("first"), 200);
+  EXPECT_EQ(status("second"), 401);
+  EXPECT_TRUE(std::filesystem::exists(ring + "/traffic-00000001.jsonl"));
+  write("second\n");
+  server_->Signal(SIGHUP);
+  for (int i = 0; i < 500 && status("second") != 200; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(status("second"), 200);
+  EXPECT_EQ(status("first"), 401);
+  server_->Signal(SIGTERM);
+  EXPECT_EQ(server_->Wait(), 0);
+  EXPECT_NE(server_->Errors().find("recorded in " + ring), std::string::npos);
+}
+
 TEST_F(ServeTest, WhatCannotBeServedIsOneLine) {
   const int port = Start();
   const auto serve = [&](std::vector<std::string> more) {
@@ -117,6 +143,9 @@ TEST_F(ServeTest, WhatCannotBeServedIsOneLine) {
   EXPECT_NE(taken.err.find(std::to_string(port)), std::string::npos) << taken.err;
   EXPECT_EQ(taken.out, "");
   EXPECT_EQ(serve({"--context", "100000"}).status, 1);
+  const ProgramResult keys = serve({"--port", "0", "--api-key-file", dir_ / "absent"});
+  EXPECT_EQ(keys.status, 1);
+  EXPECT_EQ(keys.ErrorLines(), 1) << keys.err;
   for (const std::vector<std::string>& wrong :
        {std::vector<std::string>{"--port", "70000"}, {"--queue", "-1"}, {"--nonsense"}}) {
     const ProgramResult result = serve(wrong);
