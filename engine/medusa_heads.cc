@@ -29,17 +29,20 @@ void ApplyBlocks(const MedusaHeads& heads, size_t index, std::span<const float> 
 
 }  // namespace
 
-MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size) {
-  TERN_CHECK(count >= 1 && count <= kMaxMedusaHeads && hidden_size >= 1)
-      << count << " heads of " << hidden_size;
+MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size, int32_t layers) {
+  TERN_CHECK(count >= 1 && count <= kMaxMedusaHeads && hidden_size >= 1 && layers >= 1 &&
+             layers <= kMaxMedusaLayers)
+      << count << " heads of " << layers << " blocks of " << hidden_size;
   const size_t outputs = static_cast<size_t>(count) * static_cast<size_t>(hidden_size);
   MedusaHeads heads;
   heads.count = count;
   heads.hidden_size = hidden_size;
-  MedusaBlock block;
-  block.weights = AlignedBuffer<BFloat16>::Zeroed(outputs * static_cast<size_t>(hidden_size));
-  block.biases = AlignedBuffer<float>::Zeroed(outputs);
-  heads.blocks.push_back(std::move(block));
+  for (int32_t l = 0; l < layers; ++l) {
+    MedusaBlock block;
+    block.weights = AlignedBuffer<BFloat16>::Zeroed(outputs * static_cast<size_t>(hidden_size));
+    block.biases = AlignedBuffer<float>::Zeroed(outputs);
+    heads.blocks.push_back(std::move(block));
+  }
   return heads;
 }
 

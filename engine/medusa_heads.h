@@ -52,8 +52,8 @@ struct MedusaHeads {
   std::string warning;
 };
 
-// K heads of one Medusa block whose weights and biases are zero: each returns its input.
-MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size);
+// K heads of Medusa blocks whose weights and biases are zero: each returns its input.
+MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size, int32_t layers = 1);
 
 // Reads heads of any format in heads_tensors.h. `path` is a directory with config.json and
 // medusa_lm_head.safetensors or .pt, or a file: .safetensors, .pt or GGUF (then config.json beside
@@ -62,7 +62,7 @@ MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size);
 // implies, or damaged.
 MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model);
 
-// Writes heads of one Medusa block without vocabulary as Medusa's "version 2": config.json and
+// Writes heads of Medusa blocks without vocabularies as Medusa's "version 2": config.json and
 // medusa_lm_head.safetensors in `dir`, which is created where it is missing; biases are rounded to
 // bf16. `heads.info` goes into config.json, with the vocabulary's size. config.json comes last, so
 // that a directory with one is whole.

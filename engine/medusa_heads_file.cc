@@ -28,8 +28,9 @@ constexpr char kWeightsFile[] = "medusa_lm_head.safetensors";
 constexpr char kTorchFile[] = "medusa_lm_head.pt";
 constexpr char kTodo[] = "use heads that were trained for this model";
 
-std::string WeightName(int32_t head) { return std::to_string(head) + ".0.linear.weight"; }
-std::string BiasName(int32_t head) { return std::to_string(head) + ".0.linear.bias"; }
+std::string LinearName(int32_t head, size_t layer) {
+  return std::to_string(head) + "." + std::to_string(layer) + ".linear.";
+}
 
 // What config.json says; fields that it lacks are empty.
 struct HeadsConfig {
@@ -191,29 +192,31 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) throw SystemError(dir + ": cannot create the directory", error.value());
-  TERN_CHECK(heads.blocks.size() == 1 && !heads.blocks[0].two_matrices() &&
-             heads.vocabularies.size() == 0)
-      << "heads of another kind than version 2";
+  TERN_CHECK(heads.vocabularies.size() == 0) << "heads of another kind than version 2";
   const size_t d = static_cast<size_t>(heads.hidden_size);
-  const MedusaBlock& block = heads.blocks[0];
   std::vector<TensorToWrite> tensors;
   for (int32_t k = 0; k < heads.count; ++k) {
-    const size_t first = static_cast<size_t>(k) * d;
-    tensors.push_back({WeightName(k), "BF16", {d, d}, [&block, first, d](AtomicFile& file) {
-                         file.Write(block.weights.data() + first * d, d * d * sizeof(BFloat16));
-                       }});
-    tensors.push_back({BiasName(k), "BF16", {d}, [&block, first, d](AtomicFile& file) {
-                         for (float value : block.biases.span().subspan(first, d)) {
-                           const BFloat16 rounded = BFloat16::FromFloat(value);
-                           file.Write(&rounded, sizeof(rounded));
-                         }
-                       }});
+    for (size_t l = 0; l < heads.blocks.size(); ++l) {
+      const MedusaBlock& block = heads.blocks[l];
+      TERN_CHECK(!block.two_matrices()) << "heads of another kind than version 2";
+      const size_t first = static_cast<size_t>(k) * d;
+      const std::string name = LinearName(k, l);
+      tensors.push_back({name + "weight", "BF16", {d, d}, [&block, first, d](AtomicFile& file) {
+                           file.Write(block.weights.data() + first * d, d * d * sizeof(BFloat16));
+                         }});
+      tensors.push_back({name + "bias", "BF16", {d}, [&block, first, d](AtomicFile& file) {
+                           for (float value : block.biases.span().subspan(first, d)) {
+                             const BFloat16 rounded = BFloat16::FromFloat(value);
+                             file.Write(&rounded, sizeof(rounded));
+                           }
+                         }});
+    }
   }
   WriteSafetensors((fs::path(dir) / kWeightsFile).string(), tensors);
   WriteShortlist(dir, heads.shortlist);
   WriteCalibration(dir, heads.calibration);
   nlohmann::ordered_json config = {{"medusa_num_heads", heads.count},
-                                   {"medusa_num_layers", 1},
+                                   {"medusa_num_layers", heads.blocks.size()},
                                    {"hidden_size", heads.hidden_size},
                                    {"vocab_size", vocab_size},
                                    {"version", "2"},

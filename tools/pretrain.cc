@@ -18,6 +18,7 @@
 #include "tools/commands.h"
 #include "tools/pretrain_options.h"
 #include "tools/report.h"
+#include "tools/train_page.h"
 #include "trainer/backbone.h"
 #include "trainer/machine.h"
 #include "trainer/pretrain_benchmark.h"
@@ -227,6 +228,7 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   // Until here nothing was written: what was wrong so far leaves no trace.
   RunDirectory directory(run);
   require_checkpoint(directory.Newest().has_value());
+  directory.SetTensorBoard(options.tensorboard);
   if (options.restart) directory.Clear();
   TrainingLoop trainer(model, data, valid.get(), loop, directory,
                        RecordOptions(options, config, loop, data, common.seed));
@@ -236,7 +238,9 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   AnnounceRun(config, data, loop);
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);
-  PrintSummary(trainer.Run(), options, config, common.json);
+  const LoopSummary summary = trainer.Run();
+  if (!options.html.empty()) WriteFileAtomically(options.html, TrainPage("tern pretrain", run));
+  PrintSummary(summary, options, config, common.json);
 }
 
 }  // namespace

@@ -16,6 +16,9 @@ void BindRunOptions(CLI::App& command, RunOptions& o, const std::string& result)
                    "Resume although options or data differ");
   command.add_flag("--export-checkpoints,!--no-export-checkpoints", o.loop.export_checkpoints,
                    "Also write OUT at every checkpoint (default), or only at the end");
+  command.add_flag("--tensorboard", o.tensorboard,
+                   "Also write the metrics as a TensorBoard event file in the run's directory");
+  command.add_option("--html", o.html, "Write the run's curves as a page when it ends or stops");
   command.add_flag("--benchmark", o.benchmark, "Print step time and ETA; train nothing");
   command.add_option("--benchmark-steps", o.benchmark_steps, "Steps that are timed")
       ->check(CLI::Range(1, 1000))

@@ -14,6 +14,8 @@ namespace tern {
 struct RunOptions {
   std::string out, run;
   LoopOptions loop;  // what needs no derivation is bound directly
+  std::string html;  // page of the run's curves; empty: none
+  bool tensorboard = false;
   bool fp32 = false;
   bool must_resume = false, restart = false;
   ResumeLeniency leniency;

@@ -8,16 +8,22 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "engine/atomic_file.h"
 #include "engine/error.h"
+#include "engine/hash.h"
 #include "engine/model.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
+#include "tools/train_benchmark.h"
 #include "tools/train_options.h"
+#include "tools/train_page.h"
+#include "trainer/cost_curve.h"
 #include "trainer/machine.h"
 
 namespace tern {
@@ -44,15 +50,9 @@ struct TrainSetup {
         loop(ResolveTrainLoop(options, split)),
         data(rows.Blocks(split.training, BlockTokens(options, cache.info())), common.seed),
         valid(split.training, split.held_out, loop.batch),
-        trainer(model, rows, TrainerOptions(options), Info(common)) {}
+        heads(ResolveHeads(options, loop, DefaultShortlist(cache))),
+        trainer(model, rows, heads, common.seed, Info(common)) {}
 
-  HeadTrainerOptions TrainerOptions(const TrainOptions& options) const {
-    HeadTrainerOptions heads = options.heads;
-    heads.batch = loop.batch;
-    heads.bfloat16 = !options.fp32;
-    heads.hidden_memory = static_cast<uint64_t>(options.hidden_memory_gb * 1e9);
-    return heads;
-  }
   MedusaHeadsInfo Info(const CommonOptions& common) const {
     MedusaHeadsInfo info;
     // As the user named it; where the model that ships with tern lies is this machine's business.
@@ -71,8 +71,20 @@ struct TrainSetup {
   LoopOptions loop;
   HeadRowSampler data;
   HeldOutHeadRows valid;
+  HeadTrainerOptions heads;
   HeadTrainer trainer;
 };
+
+// c(rows) of a run, the same from its beginning to its end: that of the file given, else what an
+// earlier part of the run measured, else measured now.
+CostCurve FreezeCosts(const Model& model, const std::string& given, const std::string& run) {
+  const std::string path = run + "/costs.json";
+  const bool known = std::filesystem::exists(path);
+  if (known && given.empty()) return ReadCostCurve(path);
+  const CostCurve costs = given.empty() ? MeasureCostCurve(model) : ReadCostCurve(given);
+  if (!known) WriteFileAtomically(path, CostCurveText(costs));
+  return costs;
+}
 
 void Announce(const TrainSetup& setup, const TrainOptions& options) {
   const HiddenCacheInfo& info = setup.cache.info();
@@ -102,43 +114,6 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
                CurrentTarget().c_str());
 }
 
-// Median seconds of a micro-batch, after two to warm up.
-double TimeMicroBatch(TrainSetup& setup, int32_t count) {
-  std::vector<int32_t> rows(static_cast<size_t>(setup.loop.batch));
-  uint64_t next = 0;
-  return MedianStepSeconds(count, [&] {
-    for (int32_t& row : rows) setup.data.Read(next++, {&row, 1});
-    setup.trainer.ForwardBackward(rows, 1.0f);
-  });
-}
-
-void RunBenchmark(const TrainOptions& options, const CommonOptions& common) {
-  TrainSetup setup(options, common);
-  const double peak = GemmPeak(!options.fp32).macs_per_second();
-  const double step_seconds =
-      TimeMicroBatch(setup, options.benchmark_steps) * setup.loop.accumulate;
-  const double tokens = static_cast<double>(setup.loop.rows_per_step());
-  const double mfu = setup.trainer.GemmMacsPerStep() * setup.loop.accumulate / step_seconds / peak;
-  const double eta = step_seconds * static_cast<double>(setup.loop.schedule.steps);
-  if (common.json) {
-    std::cout << Json{{"step_seconds", step_seconds},
-                      {"tokens_per_second", tokens / step_seconds},
-                      {"steps", setup.loop.schedule.steps},
-                      {"eta_s", eta},
-                      {"mfu", mfu},
-                      {"threads", ThreadCount()},
-                      {"target", CurrentTarget()},
-                      {"peak_memory_mb", PeakMemoryMb()}}
-                     .dump(2)
-              << "\n";
-    return;
-  }
-  std::printf("%.4g s per step of %.0f tokens, %.0f tokens/s, mfu %.1f%%; %llu steps: %s\n",
-              step_seconds, tokens, tokens / step_seconds, 100 * mfu,
-              static_cast<unsigned long long>(setup.loop.schedule.steps),
-              FormatDuration(eta).c_str());
-}
-
 void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_json) {
   if (!as_json) {
     if (!s.finished) return;
@@ -148,7 +123,9 @@ void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_jso
       std::snprintf(text, sizeof(text), " %.3f", share);
       line += text;
     }
-    std::fprintf(stderr, "%s\n", line.c_str());
+    std::fprintf(stderr, "%s; simulated: %.3f tokens per step, %s tokens/s\n", line.c_str(),
+                 s.held_out_figures.at("acceptance_length").get<double>(),
+                 FormatNumber(s.held_out_figures.at(HeadTrainer::kSpeedFigure)).c_str());
     std::printf("%s\n", options.out.c_str());
     return;
   }
@@ -158,6 +135,10 @@ void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_jso
   if (s.finished) {
     out["head_loss"] = s.held_out_figures.at("held_out_head_loss");
     out["head_top1"] = s.held_out_figures.at("held_out_head_top1");
+    out["head_top5"] = s.held_out_figures.at("held_out_head_top5");
+    out["best_step"] = s.best->step;
+    for (const char* name : {"acceptance_length", HeadTrainer::kSpeedFigure, "simulated_rows"})
+      out[name] = s.held_out_figures.at(name);
   }
   out["tokens_per_second"] = s.tokens_per_second;
   out["mfu"] = s.mfu;
@@ -176,19 +157,42 @@ void Train(const TrainOptions& options, const CommonOptions& common) {
     throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
   RunDirectory directory(run);
   RemoveTemporaries(options.out);
-  if (options.restart) directory.Clear();
+  directory.SetTensorBoard(options.tensorboard);
+  if (options.restart) {
+    directory.Clear();
+    std::filesystem::remove(run + "/costs.json");
+  }
+  const CostCurve costs = FreezeCosts(setup.model, options.costs, run);
+  setup.trainer.SetCosts(costs);
+  nlohmann::json record =
+      RecordTrainOptions(options, setup.heads, setup.loop, setup.cache, common.seed);
+  record["--costs"] = HashName(HashText(CostCurveText(costs)));
   GemmPeak peak(!options.fp32);
   setup.loop.peak = &peak;
   setup.loop.stop = &g_stop;
   Announce(setup, options);
   TrainingLoop loop(setup.trainer, setup.data, &setup.valid, setup.loop, directory,
-                    RecordTrainOptions(options, setup.loop, setup.cache, common.seed));
+                    std::move(record));
   if (!loop.Resume(options.leniency) && options.must_resume) {
     throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
   }
   std::signal(SIGINT, StopTraining);
   std::signal(SIGTERM, StopTraining);
-  PrintSummary(loop.Run(), options, common.json);
+  const LoopSummary summary = loop.Run();
+  if (!options.html.empty()) WriteFileAtomically(options.html, TrainPage("tern train", run));
+  PrintSummary(summary, options, common.json);
+}
+
+void CheckArguments(const TrainOptions& options, const CommonOptions& common) {
+  if (options.must_resume && options.restart)
+    throw CLI::ValidationError("--resume", "and --restart contradict each other");
+  if (!options.benchmark && options.out.empty()) throw CLI::RequiredError("--out");
+  if (options.synthetic.empty()) {
+    if (options.data.empty()) throw CLI::RequiredError("--data");
+    return;
+  }
+  if (!options.benchmark || !common.model.empty() || !options.data.empty())
+    throw CLI::ValidationError("--synthetic", "goes with --benchmark, without --model and --data");
 }
 
 }  // namespace
@@ -198,10 +202,8 @@ void AddTrain(CLI::App& app, const CommonOptions& common) {
   CLI::App* command = app.add_subcommand("train", "Trains draft heads on what tern distill wrote");
   BindTrainOptions(*command, *options);
   command->callback([options, &common] {
-    if (options->must_resume && options->restart)
-      throw CLI::ValidationError("--resume", "and --restart contradict each other");
-    if (!options->benchmark && options->out.empty()) throw CLI::RequiredError("--out");
-    options->benchmark ? RunBenchmark(*options, common) : Train(*options, common);
+    CheckArguments(*options, common);
+    options->benchmark ? BenchmarkTraining(*options, common) : Train(*options, common);
   });
 }
 

@@ -7,13 +7,18 @@
 #include "engine/atomic_file.h"
 #include "engine/error.h"
 #include "engine/hash.h"
+#include "engine/synthetic_weights.h"
 #include "kernels/dense_matmul.h"
 
 namespace tern {
 namespace {
 
 void BindData(CLI::App& command, TrainOptions& o) {
-  command.add_option("--data", o.data, "Directory that tern distill wrote")->required();
+  command.add_option("--data", o.data, "Directory that tern distill wrote");
+  std::string shapes;
+  for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : ", ") + name;
+  command.add_option("--synthetic", o.synthetic,
+                     "--benchmark: of a shape instead of a model and data: " + shapes);
   command
       .add_option("--hidden-memory", o.hidden_memory_gb,
                   "GB of hidden states to keep where the data stores none and they are computed")
@@ -33,6 +38,25 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
   };
   add("--heads-count", o.heads.heads, "Heads K; head k predicts token t+1+k")
       ->check(CLI::Range(1, kMaxMedusaHeads));
+  add("--layers", o.heads.layers, "Residual blocks of each head")
+      ->check(CLI::Range(1, kMaxMedusaLayers));
+  CLI::Option* rank = add("--rank", o.heads.rank, "Of the blocks' matrices; 0: full")
+                          ->check(CLI::Range(0, 1 << 14));
+  command.add_flag("--ternary", o.heads.ternary, "Matrices of -1, 0 and 1 times a scale")
+      ->excludes(rank)
+      ->group("Training");
+  command
+      .add_option("--loss-shortlist", o.loss_shortlist,
+                  "Most frequent tokens, which the training loss always looks at (default: those "
+                  "that make up 97% of the data)")
+      ->check(CLI::Range(0, 1 << 24))
+      ->group("Training");
+  command
+      .add_option("--loss-samples", o.loss_samples,
+                  "Others, drawn for each micro-batch, that stand for all of them (default: a "
+                  "quarter of the shortlist); 0: the whole vocabulary")
+      ->check(CLI::Range(0, 1 << 24))
+      ->group("Training");
   add("--loss-decay", o.heads.loss_decay, "Head k counts this to the power of k-1")
       ->check(CLI::Range(0.01, 1.0));
   add("--held-out", o.held_out, "Share of the texts, picked at random, to measure on")
@@ -56,6 +80,16 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
 
 void BindWatching(CLI::App& command, TrainOptions& o) {
   BindIntervals(command, o.loop, "Watching");
+  command
+      .add_option("--patience", o.loop.patience,
+                  "Evaluations without more simulated tokens/s that end the run; 0: none do")
+      ->capture_default_str()
+      ->group("Watching");
+  command
+      .add_option("--costs", o.costs,
+                  "File of {\"rows\": [1, 2, ..], \"seconds\": [..]}, what passes cost where the "
+                  "model will run (default: measured here when the run begins)")
+      ->group("Watching");
   command
       .add_option("--most-rollbacks", o.loop.stability.most_rollbacks,
                   "Rollbacks before the run gives up")
@@ -118,15 +152,41 @@ LoopOptions ResolveTrainLoop(const TrainOptions& o, const HeadDataSplit& split) 
   schedule.peak = o.lr;
   schedule.stage1_end = schedule.stage2_start = schedule.final = o.lr_final;
   loop.out_dir = o.out;
+  loop.best_by = HeadTrainer::kSpeedFigure;
   Validate(loop);
   return loop;
 }
 
-nlohmann::json RecordTrainOptions(const TrainOptions& o, const LoopOptions& loop,
-                                  const HiddenCache& cache, uint64_t seed) {
+int32_t DefaultShortlist(const HiddenCache& cache) {
+  return TokensCovering(cache, 0.97);  // by experiment: trainer/README.md
+}
+
+HeadTrainerOptions ResolveHeads(const TrainOptions& o, const LoopOptions& loop,
+                                int32_t default_shortlist) {
+  HeadTrainerOptions heads = o.heads;
+  heads.batch = loop.batch;
+  heads.bfloat16 = !o.fp32;
+  heads.hidden_memory = static_cast<uint64_t>(o.hidden_memory_gb * 1e9);
+  heads.loss_shortlist = o.loss_shortlist.value_or(default_shortlist);
+  // One at least besides the target, which may itself be drawn.
+  heads.loss_samples = o.loss_samples.value_or(std::max(2, heads.loss_shortlist / 4));
+  if (heads.loss_samples == 1) {
+    throw InvalidArgument("--loss-samples is 1, expected 0 (the whole vocabulary) or at least 2");
+  }
+  return heads;
+}
+
+nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOptions& heads,
+                                  const LoopOptions& loop, const HiddenCache& cache,
+                                  uint64_t seed) {
   const ScheduleOptions& s = loop.schedule;
-  nlohmann::json record = {{"--heads-count", o.heads.heads},
-                           {"--loss-decay", o.heads.loss_decay},
+  nlohmann::json record = {{"--heads-count", heads.heads},
+                           {"--layers", heads.layers},
+                           {"--rank", heads.rank},
+                           {"--ternary", heads.ternary},
+                           {"--loss-shortlist", heads.loss_shortlist},
+                           {"--loss-samples", heads.loss_samples},
+                           {"--loss-decay", heads.loss_decay},
                            {"--held-out", o.held_out},
                            {"--batch", loop.batch},
                            {"--accumulate", loop.accumulate},
@@ -138,6 +198,9 @@ nlohmann::json RecordTrainOptions(const TrainOptions& o, const LoopOptions& loop
                            {"--beta1", loop.adamw.beta1},
                            {"--beta2", loop.adamw.beta2},
                            {"--clip", loop.clip_norm},
+                           {"--eval-every", loop.eval_every},  // which steps may be the best one
+                           {"--eval-tokens", loop.eval_tokens},
+                           {"--patience", loop.patience},
                            {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
                            {"--most-rollbacks", loop.stability.most_rollbacks},
                            {"bf16", !o.fp32 && HasBFloat16Matmul()},

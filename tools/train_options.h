@@ -16,7 +16,10 @@ namespace tern {
 struct TrainOptions : RunOptions {
   TrainOptions();
   std::string data;
+  std::string synthetic;  // shape that is benchmarked without model and data
   HeadTrainerOptions heads;
+  std::optional<int32_t> loss_shortlist, loss_samples;
+  std::string costs;  // file of c(rows); empty: measured
   double epochs = 4;
   double hidden_memory_gb = 4;
   uint64_t block_tokens = 0;
@@ -39,10 +42,15 @@ uint64_t BlockTokens(const TrainOptions& options, const HiddenCacheInfo& info);
 
 // Fills in steps, schedule and directories.
 LoopOptions ResolveTrainLoop(const TrainOptions& options, const HeadDataSplit& split);
+// Tokens that the loss looks at where --loss-shortlist says nothing.
+int32_t DefaultShortlist(const HiddenCache& cache);
+// Fills in batch, element type and the part of the vocabulary.
+HeadTrainerOptions ResolveHeads(const TrainOptions& options, const LoopOptions& loop,
+                                int32_t default_shortlist);
 // Everything that decides the bytes of the result, flat: what a checkpoint remembers and resume
 // compares.
-nlohmann::json RecordTrainOptions(const TrainOptions& options, const LoopOptions& loop,
-                                  const HiddenCache& cache, uint64_t seed);
+nlohmann::json RecordTrainOptions(const TrainOptions& options, const HeadTrainerOptions& heads,
+                                  const LoopOptions& loop, const HiddenCache& cache, uint64_t seed);
 
 }  // namespace tern
 

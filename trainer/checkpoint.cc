@@ -42,6 +42,17 @@ std::optional<HeldOutRecord> HeldOutFromJson(const json& j) {
   return HeldOutRecord{j.at("step").get<uint64_t>(), j.at("loss").get<double>()};
 }
 
+json BestToJson(const std::optional<BestRecord>& best) {
+  if (!best) return nullptr;
+  return {{"step", best->step}, {"score", best->score}, {"since", best->since}};
+}
+
+std::optional<BestRecord> BestFromJson(const json& j) {
+  if (j.is_null()) return std::nullopt;
+  return BestRecord{j.at("step").get<uint64_t>(), j.at("score").get<double>(),
+                    j.at("since").get<uint64_t>()};
+}
+
 json ToJson(const CheckpointHeader& header, size_t parameters) {
   const TrainingState& state = header.state;
   const StabilityState& s = state.stability;
@@ -56,6 +67,7 @@ json ToJson(const CheckpointHeader& header, size_t parameters) {
             {"skipped", s.skipped}}},
           {"last_held_out", HeldOutToJson(state.last_held_out)},
           {"best_held_out", HeldOutToJson(state.best_held_out)},
+          {"best", BestToJson(state.best)},
           {"identity",
            {{"commit", header.identity.commit},
             {"target", header.identity.target},
@@ -74,6 +86,7 @@ CheckpointHeader FromJson(const json& j) {
                      s.at("rate_scale").get<double>(),   s.at("skipped").get<uint64_t>()};
   state.last_held_out = HeldOutFromJson(j.at("last_held_out"));
   state.best_held_out = HeldOutFromJson(j.at("best_held_out"));
+  state.best = BestFromJson(j.value("best", json()));
   const json& id = j.at("identity");
   header.identity = {id.at("commit").get<std::string>(), id.at("target").get<std::string>(),
                      id.at("library").get<std::string>(), id.at("threads").get<int>()};

@@ -29,10 +29,18 @@ struct HeldOutRecord {
   double loss = 0;  // nats per token
 };
 
+// The step whose model counts, of runs that choose one (LoopOptions::best_by).
+struct BestRecord {
+  uint64_t step = 0;
+  double score = 0;
+  uint64_t since = 0;  // evaluations behind it that were not better
+};
+
 struct TrainingState {
   uint64_t step = 0;  // updates applied so far
   StabilityState stability;
   std::optional<HeldOutRecord> last_held_out, best_held_out;
+  std::optional<BestRecord> best;
 };
 
 struct CheckpointHeader {

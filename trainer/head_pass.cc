@@ -1,7 +1,6 @@
 #include "trainer/head_pass.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "kernels/check.h"
@@ -12,22 +11,8 @@
 namespace tern {
 namespace {
 
-// 8 MiB of logits at most, unless the vocabulary is so large that fewer rows would starve the GEMM.
-size_t LossRows(size_t rows, size_t vocab) {
-  constexpr size_t kLogits = size_t{2} << 20, kFewest = 64;
-  return std::min(rows, std::max(kFewest, kLogits / vocab / kFewest * kFewest));
-}
-
 float ToFloat(float x) { return x; }
 float ToFloat(BFloat16 x) { return x.ToFloat(); }
-
-void Widen(MatView<const BFloat16> from, float* to) {
-  ParallelFor(from.rows, RowGrain(from.cols), [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r)
-      std::transform(from.Row(r), from.Row(r) + from.cols, to + r * from.cols,
-                     [](BFloat16 x) { return x.ToFloat(); });
-  });
-}
 
 // fp32 keeps the values, bf16 rounds them.
 void CopyAs(MatView<const float> from, float* to) {
@@ -37,118 +22,111 @@ void CopyAs(MatView<const float> from, BFloat16* to) {
   for (size_t r = 0; r < from.rows; ++r) RoundTo(from.Row(r), from.cols, to + r * from.cols);
 }
 
-bool IsHighest(const float* logits, size_t n, int32_t target) {
-  const float own = logits[target];
-  int higher = 0;  // a sum, so that the loop vectorises
-  for (size_t i = 0; i < n; ++i) higher += logits[i] > own ? 1 : 0;
-  return higher == 0;
-}
-
 }  // namespace
 
 template <class E>
-TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, size_t heads, size_t batch)
-    : heads_(heads),
+TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, const HeadPassOptions& options)
+    : heads_(options.heads),
       d_(table.cols),
-      vocab_(table.rows),
-      batch_(batch),
-      loss_rows_(LossRows(batch * heads, table.rows)),
-      weights_(heads * d_ * d_),
-      biases_(heads * d_),
-      hidden_(batch * d_),
-      products_(batch * heads * d_),
-      outputs_(batch * heads * d_),
-      logits_(loss_rows_ * vocab_),
-      logits_grad_(loss_rows_ * vocab_),
-      output_grad_(batch * heads * d_),
-      products_grad_(batch * heads * d_),
-      losses_(batch * heads),
-      hits_(batch * heads),
-      grad_scales_(heads) {
-  if constexpr (sizeof(E) == 2) {
-    table_ = table;
-  } else {
-    widened_ = AlignedBuffer<E>(vocab_ * d_);
-    Widen(table, widened_.data());
-    table_ = widened_.View(vocab_, d_);
+      batch_(options.batch),
+      hidden_(batch_ * d_),
+      loss_(table, batch_ * heads_, options.part),
+      output_grad_(batch_ * heads_ * d_),
+      products_grad_(batch_ * heads_ * d_),
+      grad_scales_(heads_) {
+  const size_t width = heads_ * d_;
+  for (size_t l = 0; l < options.layers; ++l) {
+    blocks_.push_back({AlignedBuffer<E>(width * d_), AlignedBuffer<float>(width),
+                       AlignedBuffer<float>(batch_ * width), AlignedBuffer<E>(batch_ * width)});
   }
 }
 
 template <class E>
 void TypedHeadPass<E>::SetWeights(MatView<const float> weights, std::span<const float> biases) {
-  TERN_CHECK(weights.rows == heads_ * d_ && weights.cols == d_ && biases.size() == heads_ * d_);
-  CopyAs(weights, weights_.data());
-  std::ranges::transform(biases, biases_.data(),
-                         [](float b) { return sizeof(E) == 2 ? RoundToBFloat16(b) : b; });
+  const size_t width = heads_ * d_;
+  TERN_CHECK(weights.rows == blocks_.size() * width && weights.cols == d_ &&
+             biases.size() == weights.rows);
+  for (size_t l = 0; l < blocks_.size(); ++l) {
+    CopyAs(weights.Rows(l * width, width), blocks_[l].weights.data());
+    std::ranges::transform(biases.subspan(l * width, width), blocks_[l].biases.data(),
+                           [](float b) { return sizeof(E) == 2 ? RoundToBFloat16(b) : b; });
+  }
 }
 
 template <class E>
 void TypedHeadPass<E>::Forward(const HeadBatch& batch) {
-  if constexpr (sizeof(E) == 2) {
-    for (size_t r = 0; r < batch_; ++r)
+  for (size_t r = 0; r < batch_; ++r) {
+    if constexpr (sizeof(E) == 2) {
       std::copy_n(batch.hidden.Row(r), d_, hidden_.data() + r * d_);
-  } else {
-    Widen(batch.hidden, hidden_.data());
-  }
-  DenseMatmul(std::as_const(hidden_).View(batch_, d_), Transpose::kNo,
-              std::as_const(weights_).View(heads_ * d_, d_), Transpose::kYes, 0.0f,
-              products_.View(batch_, heads_ * d_));
-  ParallelFor(batch_ * heads_, RowGrain(d_), [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      ResidualSiluRow(hidden_.data() + r / heads_ * d_, products_.data() + r * d_,
-                      biases_.data() + r % heads_ * d_, d_, outputs_.data() + r * d_);
+    } else {
+      std::transform(batch.hidden.Row(r), batch.hidden.Row(r) + d_, hidden_.data() + r * d_,
+                     [](BFloat16 x) { return x.ToFloat(); });
     }
-  });
+  }
+  const E* inputs = hidden_.data();
+  for (size_t l = 0; l < blocks_.size(); ++l) {
+    Block& block = blocks_[l];
+    const MatView<const E> weights = std::as_const(block.weights).View(heads_ * d_, d_);
+    if (l == 0) {
+      DenseMatmul(std::as_const(hidden_).View(batch_, d_), Transpose::kNo, weights, Transpose::kYes,
+                  0.0f, block.products.View(batch_, heads_ * d_));
+    } else {
+      for (size_t k = 0; k < heads_; ++k) {
+        DenseMatmul(OfHead(inputs, k), Transpose::kNo, weights.Rows(k * d_, d_), Transpose::kYes,
+                    0.0f, OfHead(block.products.data(), k));
+      }
+    }
+    const size_t shared = l == 0 ? heads_ : 1;  // rows of the output per row of the input
+    ParallelFor(batch_ * heads_, RowGrain(d_), [&](size_t begin, size_t end) {
+      for (size_t r = begin; r < end; ++r) {
+        ResidualSiluRow(inputs + r / shared * d_, block.products.data() + r * d_,
+                        block.biases.data() + r % heads_ * d_, d_, block.outputs.data() + r * d_);
+      }
+    });
+    inputs = block.outputs.data();
+  }
 }
 
 template <class E>
-void TypedHeadPass<E>::Loss(std::span<const int32_t> targets, bool backward) {
-  const size_t rows = batch_ * heads_;
-  const MatView<const E> outputs = std::as_const(outputs_).View(rows, d_);
-  for (size_t begin = 0; begin < rows; begin += loss_rows_) {
-    const size_t count = std::min(loss_rows_, rows - begin);
-    const MatView<float> logits = logits_.View(count, vocab_);
-    const MatView<E> grad = logits_grad_.View(count, vocab_);
-    DenseMatmul(outputs.Rows(begin, count), Transpose::kNo, table_, Transpose::kYes, 0.0f, logits);
-    ParallelFor(count, 1, [&](size_t first, size_t last) {
-      for (size_t i = first; i < last; ++i) {
-        const size_t row = begin + i;
-        const int32_t target = targets[row];
-        losses_[row] = 0;
-        hits_[row] = 0;
-        if (target < 0) {
-          std::memset(static_cast<void*>(grad.Row(i)), 0, vocab_ * sizeof(E));
-          continue;
-        }
-        hits_[row] = IsHighest(logits.Row(i), vocab_, target) ? 1 : 0;
-        losses_[row] =
-            CrossEntropyRow(logits.Row(i), vocab_, target, grad_scales_[row % heads_], grad.Row(i));
-      }
-    });
-    if (!backward) continue;
-    DenseMatmul(MatView<const E>(grad), Transpose::kNo, table_, Transpose::kNo, 0.0f,
-                output_grad_.View(rows, d_).Rows(begin, count));
+void TypedHeadPass<E>::BackwardBlock(size_t layer, MatView<float> weights,
+                                     std::span<float> biases) {
+  const size_t width = heads_ * d_;
+  const Block& block = blocks_[layer];
+  ParallelFor(batch_ * heads_, RowGrain(d_), [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      SiluGradRow(block.products.data() + r * d_, block.biases.data() + r % heads_ * d_,
+                  output_grad_.data() + r * d_, d_, products_grad_.data() + r * d_);
+    }
+  });
+  if (layer == 0) {
+    DenseMatmul(std::as_const(products_grad_).View(batch_, width), Transpose::kYes,
+                std::as_const(hidden_).View(batch_, d_), Transpose::kNo, 1.0f, weights);
+  } else {
+    const E* inputs = blocks_[layer - 1].outputs.data();
+    for (size_t k = 0; k < heads_; ++k) {
+      const MatView<const E> grad = OfHead(std::as_const(products_grad_).data(), k);
+      DenseMatmul(grad, Transpose::kYes, OfHead(inputs, k), Transpose::kNo, 1.0f,
+                  weights.Rows(k * d_, d_));
+      DenseMatmul(grad, Transpose::kNo, block.weights.View(width, d_).Rows(k * d_, d_),
+                  Transpose::kNo, 1.0f, OfHead(output_grad_.data(), k));
+    }
   }
+  // Each column is summed down the rows by one thread: one order for every thread count.
+  ParallelFor(width, 256, [&](size_t begin, size_t end) {
+    for (size_t b = 0; b < batch_; ++b) {
+      const E* row = products_grad_.data() + b * width;
+      for (size_t c = begin; c < end; ++c) biases[c] += ToFloat(row[c]);
+    }
+  });
 }
 
 template <class E>
 void TypedHeadPass<E>::Backward(HeadGradients& gradients) {
   const size_t width = heads_ * d_;
-  ParallelFor(batch_ * heads_, RowGrain(d_), [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      SiluGradRow(products_.data() + r * d_, biases_.data() + r % heads_ * d_,
-                  output_grad_.data() + r * d_, d_, products_grad_.data() + r * d_);
-    }
-  });
-  DenseMatmul(std::as_const(products_grad_).View(batch_, width), Transpose::kYes,
-              std::as_const(hidden_).View(batch_, d_), Transpose::kNo, 1.0f, gradients.weights);
-  // Each column is summed down the rows by one thread: one order for every thread count.
-  ParallelFor(width, 256, [&](size_t begin, size_t end) {
-    for (size_t b = 0; b < batch_; ++b) {
-      const E* row = products_grad_.data() + b * width;
-      for (size_t c = begin; c < end; ++c) gradients.biases[c] += ToFloat(row[c]);
-    }
-  });
+  for (size_t l = blocks_.size(); l-- > 0;) {
+    BackwardBlock(l, gradients.weights.Rows(l * width, width),
+                  gradients.biases.subspan(l * width, width));
+  }
 }
 
 template <class E>
@@ -163,17 +141,27 @@ double TypedHeadPass<E>::Run(const HeadBatch& batch, std::span<const float> head
         head_weights[k] * scale / static_cast<float>(std::max<uint64_t>(1, own[k].rows));
   }
   Forward(batch);
-  Loss(batch.targets, gradients != nullptr);
-  if (gradients != nullptr) Backward(*gradients);
+  const MatView<const E> outputs = std::as_const(blocks_.back().outputs).View(batch_ * heads_, d_);
+  const LossTargets targets{batch.targets, grad_scales_};
+  if (gradients != nullptr) {
+    loss_.Gradient(outputs, targets, batch.seed, output_grad_.View(batch_ * heads_, d_));
+    Backward(*gradients);
+  } else {
+    loss_.Evaluate(outputs, targets);
+  }
   for (size_t r = 0; r < batch.targets.size(); ++r) {
-    own[r % heads_].loss += losses_[r];
-    own[r % heads_].hits += hits_[r];
+    if (batch.targets[r] < 0) continue;
+    HeadSums& head = own[r % heads_];
+    head.loss += static_cast<double>(losses()[r]);
+    head.hits += ranks()[r] == 0;
+    head.top += ranks()[r] < HeadSums::kTop;
   }
   double loss = 0;
   for (size_t k = 0; k < heads_; ++k) {
     sums[k].rows += own[k].rows;
     sums[k].loss += own[k].loss;
     sums[k].hits += own[k].hits;
+    sums[k].top += own[k].top;
     if (own[k].rows > 0)
       loss += static_cast<double>(head_weights[k]) * own[k].loss / static_cast<double>(own[k].rows);
   }
@@ -184,17 +172,26 @@ template <class E>
 void TypedHeadPass<E>::Outputs(MatView<float> out) const {
   TERN_CHECK(out.rows == batch_ * heads_ && out.cols == d_) << out.rows;
   for (size_t r = 0; r < out.rows; ++r)
-    for (size_t i = 0; i < d_; ++i) out.Row(r)[i] = ToFloat(outputs_[r * d_ + i]);
+    for (size_t i = 0; i < d_; ++i) out.Row(r)[i] = ToFloat(blocks_.back().outputs[r * d_ + i]);
+}
+
+template <class E>
+double TypedHeadPass<E>::GemmMacs() const {
+  const auto d = static_cast<double>(d_), layers = static_cast<double>(blocks_.size());
+  // Forward and backward. Nothing below block 1 is trained and the projection is frozen: one of the
+  // two backward products each.
+  const double per_row = d * (2 * static_cast<double>(loss_.columns()) + d * (3 * layers - 1));
+  return per_row * static_cast<double>(heads_ * batch_);
 }
 
 template class TypedHeadPass<float>;
 template class TypedHeadPass<BFloat16>;
 
-std::unique_ptr<HeadPass> MakeHeadPass(MatView<const BFloat16> table, size_t heads, size_t batch,
-                                       bool bfloat16) {
-  if (bfloat16 && HasBFloat16Matmul())
-    return std::make_unique<TypedHeadPass<BFloat16>>(table, heads, batch);
-  return std::make_unique<TypedHeadPass<float>>(table, heads, batch);
+std::unique_ptr<HeadPass> MakeHeadPass(MatView<const BFloat16> table,
+                                       const HeadPassOptions& options) {
+  if (options.bfloat16 && HasBFloat16Matmul())
+    return std::make_unique<TypedHeadPass<BFloat16>>(table, options);
+  return std::make_unique<TypedHeadPass<float>>(table, options);
 }
 
 }  // namespace tern

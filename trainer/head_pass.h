@@ -1,11 +1,15 @@
-// Forward and backward of K Medusa heads over one batch of hidden states x [B, d]. E is the element
-// type that the GEMMs are fed: BFloat16 where the CPU multiplies it in hardware, else float.
+// Forward and backward of K Medusa heads of L residual blocks over one batch of hidden states
+// x [B, d]. E is the element type that the GEMMs are fed: BFloat16 where the CPU multiplies it in
+// hardware, else float.
 //
-//   Z = x W^T                    [B, K d]   all heads in one GEMM, W stacked [K d, d]
-//   H = x + SiLU(Z + b)          [B K, d]   the same memory order: row b K + k
-//   logits = H T^T               [B K, V]   T [V, d]: the backbone's output embedding, frozen
+//   X_1 = x for every head; of block l = 1..L, W [K d, d] stacked:
+//   Z = X_l W^T                  [B, K d]   block 1: all heads in one GEMM; behind it one per head
+//   X_(l+1) = X_l + SiLU(Z + b)  [B K, d]   the same memory order: row b K + k
+//   logits = X_(L+1) T^T         [B K, V]   T [V, d]: the backbone's output embedding, frozen
 //   loss = sum_k weight_k * mean over the rows that have a target of CE(logits, target)
-//   dH = dlogits T,  dZ = dH SiLU'(Z + b),  dW = dZ^T x,  db = column sums of dZ
+//   dZ = dX_(l+1) SiLU'(Z + b),  dW = dZ^T X_l,  db = column sums of dZ,  dX_l = dX_(l+1) + dZ W
+//
+// vocabulary_loss.h has the part of the vocabulary that training looks at.
 #ifndef TERN_TRAINER_HEAD_PASS_H_
 #define TERN_TRAINER_HEAD_PASS_H_
 
@@ -18,74 +22,93 @@
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
+#include "trainer/vocabulary_loss.h"
 
 namespace tern {
+
+struct HeadPassOptions {
+  size_t heads = 1, layers = 1, batch = 1;
+  bool bfloat16 = true;  // bf16 GEMMs where the CPU has them, else fp32
+  VocabularyPart part;   // that gradients look at; default: the whole vocabulary
+};
 
 struct HeadBatch {
   MatView<const BFloat16> hidden;    // [B, d]
   std::span<const int32_t> targets;  // [B, K]; -1: the text ends before
+  uint64_t seed = 0;                 // draws the part of the vocabulary
 };
 
 // Of one head, over the rows that have a target.
 struct HeadSums {
+  static constexpr uint32_t kTop = 5;
   uint64_t rows = 0;
   double loss = 0;    // nats
-  uint64_t hits = 0;  // rows where no token has a higher logit than the target
+  uint64_t hits = 0;  // rows where no token looked at has a higher logit than the target
+  uint64_t top = 0;   // rows where fewer than kTop have
 };
 
 struct HeadGradients {
-  MatView<float> weights;   // [K d, d]
-  std::span<float> biases;  // [K d]
+  MatView<float> weights;   // [L K d, d]
+  std::span<float> biases;  // [L K d]
 };
 
 class HeadPass {
  public:
   virtual ~HeadPass() = default;
-  // Takes over weights [K d, d] and biases [K d]; with bf16 GEMMs rounded to bf16, as heads files
-  // store them.
+  // Takes over weights [L K d, d] and biases [L K d]; with bf16 GEMMs rounded to bf16, as heads
+  // files store them.
   virtual void SetWeights(MatView<const float> weights, std::span<const float> biases) = 0;
-  // Adds to `sums` [K]. Where `gradients` is given, adds the loss's gradient times `scale`.
+  // Adds to `sums` [K]. Where `gradients` is given, adds the loss's gradient times `scale`; the
+  // loss is then that over the part of the vocabulary.
   virtual double Run(const HeadBatch& batch, std::span<const float> head_weights, float scale,
                      HeadGradients* gradients, std::span<HeadSums> sums) = 0;
-  // H of the last Run, [B K, d].
+  // X_(L+1) of the last Run, [B K, d].
   virtual void Outputs(MatView<float> out) const = 0;
+  // Of the last Run, [B, K], as in VocabularyLoss.
+  virtual std::span<const float> losses() const = 0;
+  virtual std::span<const uint32_t> ranks() const = 0;
+  // Multiply-accumulates of GEMMs in a Run with gradients.
+  virtual double GemmMacs() const = 0;
 };
 
-// For batches of `batch` rows. `table` [V, d] outlives the pass. bf16 GEMMs where `bfloat16` asks
-// for them and the CPU has them, else fp32.
-std::unique_ptr<HeadPass> MakeHeadPass(MatView<const BFloat16> table, size_t heads, size_t batch,
-                                       bool bfloat16);
+// `table` [V, d] outlives the pass.
+std::unique_ptr<HeadPass> MakeHeadPass(MatView<const BFloat16> table,
+                                       const HeadPassOptions& options);
 
 template <class E>
 class TypedHeadPass final : public HeadPass {
  public:
-  TypedHeadPass(MatView<const BFloat16> table, size_t heads, size_t batch);
+  TypedHeadPass(MatView<const BFloat16> table, const HeadPassOptions& options);
   void SetWeights(MatView<const float> weights, std::span<const float> biases) override;
   double Run(const HeadBatch& batch, std::span<const float> head_weights, float scale,
              HeadGradients* gradients, std::span<HeadSums> sums) override;
   void Outputs(MatView<float> out) const override;
+  std::span<const float> losses() const override { return loss_.losses(); }
+  std::span<const uint32_t> ranks() const override { return loss_.ranks(); }
+  double GemmMacs() const override;
 
  private:
+  struct Block {
+    AlignedBuffer<E> weights;       // [K d, d]
+    AlignedBuffer<float> biases;    // [K d]
+    AlignedBuffer<float> products;  // [B, K d] = Z
+    AlignedBuffer<E> outputs;       // [B K, d]
+  };
   void Forward(const HeadBatch& batch);
-  // Fills losses_ and hits_ and, with `backward`, output_grad_.
-  void Loss(std::span<const int32_t> targets, bool backward);
   void Backward(HeadGradients& gradients);
+  void BackwardBlock(size_t layer, MatView<float> weights, std::span<float> biases);
+  // Rows of one head, [B, d], of a matrix [B, K d].
+  template <class T>
+  MatView<T> OfHead(T* data, size_t head) const {
+    return {data + head * d_, batch_, d_, heads_ * d_};
+  }
 
-  const size_t heads_, d_, vocab_, batch_;
-  const size_t loss_rows_;  // rows of H whose logits exist at a time
-  AlignedBuffer<E> widened_;
-  MatView<const E> table_;            // [V, d]
-  AlignedBuffer<E> weights_;          // [K d, d]
-  AlignedBuffer<float> biases_;       // [K d]
-  AlignedBuffer<E> hidden_;           // [B, d]
-  AlignedBuffer<float> products_;     // [B, K d] = Z
-  AlignedBuffer<E> outputs_;          // [B K, d] = H
-  AlignedBuffer<float> logits_;       // [loss_rows, V]
-  AlignedBuffer<E> logits_grad_;      // [loss_rows, V]
+  const size_t heads_, d_, batch_;
+  std::vector<Block> blocks_;  // L
+  AlignedBuffer<E> hidden_;    // [B, d]
+  VocabularyLoss<E> loss_;
   AlignedBuffer<float> output_grad_;  // [B K, d]
   AlignedBuffer<E> products_grad_;    // [B, K d]
-  std::vector<float> losses_;         // [B K]
-  std::vector<uint8_t> hits_;         // [B K]
   std::vector<float> grad_scales_;    // [K] of each head's rows
 };
 

@@ -7,11 +7,10 @@
 
 #include "engine/error.h"
 #include "kernels/check.h"
+#include "trainer/permutation.h"
 
 namespace tern {
 namespace {
-
-constexpr size_t kSliceAlign = 16;  // floats
 
 void CheckSameBackbone(const HiddenCache& cache, const Model& model) {
   const HiddenCacheInfo& info = cache.info();
@@ -27,7 +26,7 @@ void CheckSameBackbone(const HiddenCache& cache, const Model& model) {
   require("backbone_fingerprint", BackboneFingerprint(model), info.backbone_fingerprint);
 }
 
-std::vector<float> HeadWeights(size_t heads, double decay) {
+std::vector<float> LossWeights(size_t heads, double decay) {
   std::vector<double> weights(heads);
   double sum = 0;
   for (size_t k = 0; k < heads; ++k) sum += weights[k] = std::pow(decay, static_cast<double>(k));
@@ -43,16 +42,28 @@ struct HeadFigures {
       const double rows = static_cast<double>(std::max<uint64_t>(1, head.rows));
       loss.push_back(head.loss / rows);
       top1.push_back(static_cast<double>(head.hits) / rows);
+      top5.push_back(static_cast<double>(head.top) / rows);
       head = {};
     }
   }
-  std::vector<double> loss, top1;
+  std::vector<double> loss, top1, top5;
 };
 
 }  // namespace
 
+HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency) {
+  HeadPassOptions pass;
+  pass.heads = static_cast<size_t>(options.heads);
+  pass.layers = static_cast<size_t>(options.layers);
+  pass.batch = static_cast<size_t>(options.batch);
+  pass.bfloat16 = options.bfloat16;
+  pass.part = {std::move(by_frequency), static_cast<size_t>(options.loss_shortlist),
+               static_cast<size_t>(options.loss_samples)};
+  return pass;
+}
+
 HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
-                         const HeadTrainerOptions& options, MedusaHeadsInfo info)
+                         const HeadTrainerOptions& options, uint64_t seed, MedusaHeadsInfo info)
     : model_(model),
       rows_(rows),
       states_(model, rows.cache(), options.hidden_memory),
@@ -61,27 +72,25 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       shortlist_(TokensByFrequency(rows.cache())),
       heads_(static_cast<size_t>(options.heads)),
       d_(static_cast<size_t>(model.config.hidden_size)),
-      head_weights_(HeadWeights(heads_, options.loss_decay)),
+      shape_({heads_, static_cast<size_t>(options.layers), d_, static_cast<size_t>(options.rank),
+              options.ternary}),
+      parameters_(shape_.size()),
+      gradients_(AlignedBuffer<float>::Zeroed(shape_.size())),
+      head_weights_(LossWeights(heads_, options.loss_decay)),
       training_sums_(heads_),
       held_out_sums_(heads_),
       hidden_(static_cast<size_t>(options.batch) * d_),
       targets_(static_cast<size_t>(options.batch) * heads_) {
   TERN_CHECK(options.heads >= 1 && options.heads <= kMaxMedusaHeads && options.batch >= 1);
   CheckSameBackbone(rows.cache(), model);
-  const size_t weights = heads_ * d_ * d_;
-  const size_t biases_at = (weights + kSliceAlign - 1) / kSliceAlign * kSliceAlign;
-  slices_.push_back({"heads.linear.weight", 0, heads_ * d_, d_, -1, false, true});
-  slices_.push_back({"heads.linear.bias", biases_at, heads_ * d_, 1, -1, false, false});
-  parameters_ = AlignedBuffer<float>::Zeroed(biases_at + heads_ * d_);
-  gradients_ = AlignedBuffer<float>::Zeroed(biases_at + heads_ * d_);
-  pass_ = MakeHeadPass(model.OutputEmbedding(), heads_, static_cast<size_t>(options.batch),
-                       options.bfloat16);
+  shape_.Initialise(seed, parameters_.span());
+  pass_ = MakeHeadPass(model.OutputEmbedding(), PassOptions(options, shortlist_));
   RefreshWeights();
 }
 
 void HeadTrainer::RefreshWeights() {
-  pass_->SetWeights(std::as_const(parameters_).View(heads_ * d_, d_),
-                    parameters_.span().subspan(slices_[1].offset, heads_ * d_));
+  const auto [weights, biases] = shape_.Weights(parameters_.span());
+  pass_->SetWeights(weights, biases);
 }
 
 double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradients* gradients,
@@ -96,52 +105,66 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
       targets_[b * heads_ + k] = target < place.end ? tokens[target] : -1;
     }
   }
-  return pass_->Run({std::as_const(hidden_).View(rows.size(), d_), targets_}, head_weights_, scale,
-                    gradients, sums);
+  // Of the rows alone: a resumed run draws what an uninterrupted one does.
+  uint64_t seed = 0;
+  for (int32_t row : rows) seed = Mix64(seed, static_cast<uint64_t>(row));
+  return pass_->Run({std::as_const(hidden_).View(rows.size(), d_), targets_, seed}, head_weights_,
+                    scale, gradients, sums);
 }
 
 double HeadTrainer::ForwardBackward(std::span<const int32_t> tokens, float scale) {
-  HeadGradients gradients{gradients_.View(heads_ * d_, d_),
-                          gradients_.span().subspan(slices_[1].offset, heads_ * d_)};
-  return Run(tokens, scale, &gradients, training_sums_);
+  HeadGradients gradients = shape_.Gradients(gradients_.span());
+  const double loss = Run(tokens, scale, &gradients, training_sums_);
+  shape_.Accumulate(parameters_.span(), gradients_.span());
+  return loss;
 }
 
 double HeadTrainer::Loss(std::span<const int32_t> tokens) {
-  return Run(tokens, 0, nullptr, held_out_sums_);
+  const double loss = Run(tokens, 0, nullptr, held_out_sums_);
+  for (size_t b = 0; b < tokens.size(); ++b) {
+    if (targets_[(b + 1) * heads_ - 1] >= 0)
+      simulator_.Add(pass_->ranks().subspan(b * heads_, heads_));
+  }
+  return loss;
 }
 
-double HeadTrainer::GemmMacsPerStep() const {
-  const auto d = static_cast<double>(d_), vocab = static_cast<double>(model_.config.vocab_size);
-  // Forward and one of the two backward products each: nothing below the heads is trained, and the
-  // projection is frozen.
-  return 2.0 * d * (d + vocab) * static_cast<double>(heads_) * options_.batch;
-}
-
-MedusaHeads HeadTrainer::Heads() const {
-  MedusaHeads heads = ZeroMedusaHeads(options_.heads, model_.config.hidden_size);
-  MedusaBlock& block = heads.blocks[0];
-  const float* weights = parameters_.data();
-  std::transform(weights, weights + block.weights.size(), block.weights.data(),
-                 BFloat16::FromFloat);
-  std::transform(parameters_.data() + slices_[1].offset,
-                 parameters_.data() + slices_[1].offset + block.biases.size(), block.biases.data(),
-                 RoundToBFloat16);
+MedusaHeads HeadTrainer::Heads() {
+  MedusaHeads heads = ZeroMedusaHeads(options_.heads, model_.config.hidden_size, options_.layers);
+  const auto [weights, biases] = shape_.Weights(parameters_.span());
+  const size_t width = heads_ * d_;
+  for (size_t l = 0; l < heads.blocks.size(); ++l) {
+    MedusaBlock& block = heads.blocks[l];
+    std::transform(weights.Row(l * width), weights.Row(l * width) + width * d_,
+                   block.weights.data(), BFloat16::FromFloat);
+    std::ranges::transform(biases.subspan(l * width, width), block.biases.data(), RoundToBFloat16);
+  }
   heads.info = info_;
   heads.shortlist = shortlist_;
   return heads;
 }
 
-void HeadTrainer::SetHeads(const MedusaHeads& heads) {
-  TERN_CHECK(heads.count == options_.heads && heads.hidden_size == model_.config.hidden_size &&
-             heads.blocks.size() == 1 && !heads.blocks[0].two_matrices());
-  std::ranges::transform(heads.blocks[0].weights.span(), parameters_.data(),
-                         [](BFloat16 w) { return w.ToFloat(); });
-  std::ranges::copy(heads.blocks[0].biases.span(), parameters_.data() + slices_[1].offset);
-  RefreshWeights();
-}
-
 void HeadTrainer::Export(const std::string& dir) {
   SaveMedusaHeads(dir, Heads(), model_.config.vocab_size);
+}
+
+std::string HeadTrainer::Suspect(std::span<const int32_t> tokens) {
+  std::vector<HeadSums> unused(heads_);
+  Run(tokens, 0, nullptr, unused);
+  const std::span<const float> losses = pass_->losses();
+  size_t worst = 0;
+  for (size_t r = 0; r < losses.size() && std::isfinite(losses[worst]); ++r) {
+    if (!(losses[r] <= losses[worst])) worst = r;
+  }
+  const size_t row = worst / heads_;
+  const HeadRows::Place place = rows_.Locate(static_cast<uint64_t>(tokens[row]));
+  const auto hidden = std::as_const(hidden_).View(tokens.size(), d_).RowSpan(row);
+  const bool finite =
+      std::ranges::all_of(hidden, [](BFloat16 x) { return std::isfinite(x.ToFloat()); });
+  char loss[64];
+  std::snprintf(loss, sizeof(loss), "head %zu has loss %.4g", worst % heads_ + 1,
+                static_cast<double>(losses[worst]));
+  return "text " + std::to_string(place.text) + ", token " + std::to_string(place.position) +
+         " of the data, whose " + (finite ? loss : "hidden state is not finite");
 }
 
 nlohmann::json HeadTrainer::TakeTrainingFigures() {
@@ -152,12 +175,24 @@ nlohmann::json HeadTrainer::TakeTrainingFigures() {
     std::snprintf(text, sizeof(text), " %.3f", share);
     note += text;
   }
-  return {{"head_loss", figures.loss}, {"head_top1", figures.top1}, {"note", note}};
+  return {{"head_loss", figures.loss},
+          {"head_top1", figures.top1},
+          {"head_top5", figures.top5},
+          {"note", note}};
 }
 
 nlohmann::json HeadTrainer::TakeHeldOutFigures() {
   const HeadFigures figures(held_out_sums_);
-  return {{"held_out_head_loss", figures.loss}, {"held_out_head_top1", figures.top1}};
+  nlohmann::json json = {{"held_out_head_loss", figures.loss},
+                         {"held_out_head_top1", figures.top1},
+                         {"held_out_head_top5", figures.top5}};
+  const SpeedSimulator simulator = std::exchange(simulator_, {});
+  if (!costs_) return json;
+  const SimulatedSpeed speed = simulator.Best(*costs_);
+  json[kSpeedFigure] = speed.tokens_per_second;
+  json["acceptance_length"] = speed.acceptance_length;
+  json["simulated_rows"] = speed.rows;
+  return json;
 }
 
 }  // namespace tern

@@ -4,37 +4,49 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/medusa_heads.h"
 #include "engine/model.h"
+#include "trainer/head_parameters.h"
 #include "trainer/head_pass.h"
 #include "trainer/head_rows.h"
 #include "trainer/hidden_states.h"
+#include "trainer/simulated_speed.h"
 #include "trainer/trainable.h"
 
 namespace tern {
 
 struct HeadTrainerOptions {
-  int32_t heads = 4;        // K
-  int32_t batch = 256;      // rows per micro-batch
-  double loss_decay = 0.8;  // head k counts loss_decay^(k-1), over the sum of these
-  bool bfloat16 = true;     // bf16 GEMM inputs where the CPU has them; false forces fp32
+  int32_t heads = 4;   // K
+  int32_t layers = 1;  // L, residual blocks of each head
+  int32_t rank = 0;    // of their weights; 0: full
+  bool ternary = false;
+  int32_t loss_shortlist = 0;  // most frequent tokens, which training always looks at ...
+  int32_t loss_samples = 0;    // ... and drawn ones; 0: the whole vocabulary
+  int32_t batch = 256;         // rows per micro-batch
+  double loss_decay = 0.8;     // head k counts loss_decay^(k-1), over the sum of these
+  bool bfloat16 = true;        // bf16 GEMM inputs where the CPU has them; false forces fp32
   // Of hidden states that the cache does not store: bytes kept once they are computed.
   uint64_t hidden_memory = uint64_t{4} << 30;
 };
 
-// Inputs are row numbers of `rows`. Heads begin with zeros: every one predicts what the backbone
-// predicts for t+1.
+// The pass of such heads, with the tokens in the order of their frequency.
+HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency);
+
+// Inputs are row numbers of `rows`. Heads begin as the identity: every one predicts what the
+// backbone predicts for t+1.
 class HeadTrainer final : public Trainable {
  public:
-  // `model`, `rows` and its cache outlive the trainer. `info` goes into exported heads. Throws
-  // kBadFile where the cache was made with another backbone.
+  // `model`, `rows` and its cache outlive the trainer. `seed` is that of what begins random. `info`
+  // goes into exported heads. Throws kBadFile where the cache was made with another backbone.
   HeadTrainer(const Model& model, const HeadRows& rows, const HeadTrainerOptions& options,
-              MedusaHeadsInfo info);
+              uint64_t seed, MedusaHeadsInfo info);
 
-  const std::vector<ParameterSlice>& slices() const override { return slices_; }
+  const std::vector<ParameterSlice>& slices() const override { return shape_.slices(); }
   std::span<float> parameters() override { return parameters_.span(); }
   std::span<float> gradients() override { return gradients_.span(); }
   void RefreshWeights() override;
@@ -42,15 +54,19 @@ class HeadTrainer final : public Trainable {
   double Loss(std::span<const int32_t> tokens) override;
   std::vector<LayerQuantisation> QuantisationStats() const override { return {}; }
   std::span<const int8_t> TernaryCodes() const override { return {}; }
-  double GemmMacsPerStep() const override;
+  double GemmMacsPerStep() const override { return pass_->GemmMacs(); }
   void Export(const std::string& dir) override;
+  std::string Suspect(std::span<const int32_t> tokens) override;
   nlohmann::json TakeTrainingFigures() override;
   nlohmann::json TakeHeldOutFigures() override;
 
+  // Costs by which held-out figures then hold simulated_tokens_per_second, acceptance_length and
+  // simulated_rows.
+  void SetCosts(CostCurve costs) { costs_ = std::move(costs); }
+  static constexpr char kSpeedFigure[] = "simulated_tokens_per_second";
+
   // The heads as Export writes them.
-  MedusaHeads Heads() const;
-  // Takes over the values of `heads`, which have this trainer's shape.
-  void SetHeads(const MedusaHeads& heads);
+  MedusaHeads Heads();
   // The residual blocks' outputs of the last input, [batch * heads, d].
   void Outputs(MatView<float> out) const { pass_->Outputs(out); }
 
@@ -65,13 +81,15 @@ class HeadTrainer final : public Trainable {
   MedusaHeadsInfo info_;
   std::vector<TokenId> shortlist_;
   size_t heads_, d_;
-  std::vector<ParameterSlice> slices_;  // weights [K d, d], biases [K d]
+  HeadParameters shape_;
   AlignedBuffer<float> parameters_, gradients_;
   std::unique_ptr<HeadPass> pass_;
   std::vector<float> head_weights_;                      // [K]
   std::vector<HeadSums> training_sums_, held_out_sums_;  // [K]
-  AlignedBuffer<BFloat16> hidden_;                       // [B, d]
-  std::vector<int32_t> targets_;                         // [B, K]
+  std::optional<CostCurve> costs_;
+  SpeedSimulator simulator_;        // of the held-out places since the last figures
+  AlignedBuffer<BFloat16> hidden_;  // [B, d]
+  std::vector<int32_t> targets_;    // [B, K]
 };
 
 }  // namespace tern

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "engine/atomic_file.h"
@@ -213,14 +215,29 @@ HiddenSequence HiddenCache::Sequence(uint64_t index) const {
   return sequence;
 }
 
-std::vector<TokenId> TokensByFrequency(const HiddenCache& cache) {
+std::vector<int64_t> CountWrittenTokens(const HiddenCache& cache) {
   std::vector<int64_t> counts(static_cast<size_t>(cache.info().vocab_size));
   for (uint64_t s = 0; s < cache.sequences(); ++s) {
     const HiddenSequence sequence = cache.Sequence(s);
     for (size_t t = 0; t < sequence.tokens.size(); ++t)
       counts[static_cast<size_t>(sequence.tokens[t])] += sequence.assistant[t];
   }
-  return RankTokens(counts);
+  return counts;
+}
+
+std::vector<TokenId> TokensByFrequency(const HiddenCache& cache) {
+  return RankTokens(CountWrittenTokens(cache));
+}
+
+int32_t TokensCovering(const HiddenCache& cache, double share) {
+  std::vector<int64_t> counts = CountWrittenTokens(cache);
+  std::ranges::sort(counts, std::greater());
+  const auto all = static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
+  int64_t covered = 0;
+  int32_t tokens = 0;
+  while (tokens < cache.info().vocab_size && static_cast<double>(covered) < share * all)
+    covered += counts[static_cast<size_t>(tokens++)];
+  return tokens;
 }
 
 }  // namespace tern

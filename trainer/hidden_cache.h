@@ -113,6 +113,10 @@ class HiddenCache {
 
 // The tokens that the model wrote, the most frequent first: the shortlist of draft heads.
 std::vector<TokenId> TokensByFrequency(const HiddenCache& cache);
+// [V] how often the model wrote each token.
+std::vector<int64_t> CountWrittenTokens(const HiddenCache& cache);
+// How many of the most frequent tokens make up `share` of what the model wrote.
+int32_t TokensCovering(const HiddenCache& cache, double share);
 
 }  // namespace tern
 

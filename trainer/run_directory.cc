@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cstdio>
 #include <filesystem>
-#include <sstream>
 #include <utility>
 
 #include "engine/atomic_file.h"
@@ -91,6 +91,10 @@ void RunDirectory::WriteStop(const CheckpointHeader& header, const CheckpointBuf
   WriteCheckpoint(StopPath(), header, buffers);
 }
 
+void RunDirectory::WriteBest(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
+  WriteCheckpoint(BestPath(), header, buffers);
+}
+
 void RunDirectory::DropNewerThan(uint64_t step) {
   for (const Periodic& periodic : ListPeriodic(dir_)) {
     if (periodic.step > step) fs::remove(periodic.path);
@@ -101,30 +105,14 @@ void RunDirectory::DropNewerThan(uint64_t step) {
 void RunDirectory::Clear() {
   for (const Periodic& periodic : ListPeriodic(dir_)) fs::remove(periodic.path);
   fs::remove(StopPath());
-  fs::remove(MetricsPath());
+  fs::remove(BestPath());
+  MetricsFiles::Remove(dir_);
 }
 
 void RunDirectory::OpenMetrics(uint64_t step) {
-  if (fs::exists(MetricsPath())) {
-    std::istringstream lines(ReadFile(MetricsPath()));
-    std::string kept;
-    for (std::string line; std::getline(lines, line);) {
-      const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
-      // A line cut by a kill is no JSON; steps after the checkpoint are about to be run again.
-      if (record.is_object() && record.value("step", uint64_t{0}) <= step) kept += line + "\n";
-    }
-    WriteFileAtomically(MetricsPath(), kept);
-  }
-  metrics_.reset(std::fopen(MetricsPath().c_str(), "ae"));
-  if (!metrics_) throw SystemError("cannot open " + MetricsPath(), errno);
+  metrics_ = std::make_unique<MetricsFiles>(dir_, step, tensorboard_);
 }
 
-void RunDirectory::AppendMetric(const nlohmann::json& record) {
-  const std::string line = record.dump() + "\n";
-  if (std::fwrite(line.data(), 1, line.size(), metrics_.get()) != line.size() ||
-      std::fflush(metrics_.get()) != 0) {
-    throw SystemError("cannot write " + MetricsPath(), errno);
-  }
-}
+void RunDirectory::AppendMetric(const nlohmann::json& record) { metrics_->Append(record); }
 
 }  // namespace tern

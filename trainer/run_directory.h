@@ -1,10 +1,9 @@
-// The folder of a training run: its lock, its checkpoints (the newest two, and one made on a stop
-// request) and its metrics.
+// The folder of a training run: its lock, its checkpoints (the newest two, one made on a stop
+// request, the best) and its metrics.
 #ifndef TERN_TRAINER_RUN_DIRECTORY_H_
 #define TERN_TRAINER_RUN_DIRECTORY_H_
 
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,6 +12,7 @@
 
 #include "trainer/checkpoint.h"
 #include "trainer/directory_lock.h"
+#include "trainer/metrics_files.h"
 
 namespace tern {
 
@@ -37,11 +37,16 @@ class RunDirectory {
   // A checkpoint at any step, for a run that stops here. Not a target of rollbacks, so that these
   // do not depend on when somebody stopped the run.
   void WriteStop(const CheckpointHeader& header, const CheckpointBuffers& buffers);
+  // The checkpoint of the best step, in place of the last best one.
+  void WriteBest(const CheckpointHeader& header, const CheckpointBuffers& buffers);
+  std::string BestPath() const { return dir_ + "/best.ckpt"; }
   void DropNewerThan(uint64_t step);
   // Forgets the run: checkpoints and metrics.
   void Clear();
 
-  // Keeps the metrics of the first `step` steps and appends from there.
+  // Whether OpenMetrics also begins an event file.
+  void SetTensorBoard(bool wanted) { tensorboard_ = wanted; }
+  // Keeps the metrics of the first `step` steps and appends from there (metrics_files.h).
   void OpenMetrics(uint64_t step);
   void AppendMetric(const nlohmann::json& record);
 
@@ -53,14 +58,11 @@ class RunDirectory {
   };
   static std::vector<Periodic> ListPeriodic(const std::string& dir);  // ascending
   std::string StopPath() const { return dir_ + kStopName; }
-  std::string MetricsPath() const { return dir_ + "/metrics.jsonl"; }
 
-  struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
   std::string dir_;
   DirectoryLock lock_;
-  std::unique_ptr<std::FILE, CloseFile> metrics_;
+  bool tensorboard_ = false;
+  std::unique_ptr<MetricsFiles> metrics_;
 };
 
 }  // namespace tern

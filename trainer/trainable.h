@@ -28,6 +28,9 @@ class Trainable {
   virtual double GemmMacsPerStep() const = 0;
   // Writes the model as it is now into `dir`.
   virtual void Export(const std::string& dir) = 0;
+  // The example among ForwardBackward's inputs that most likely spoilt a step, for the user; empty
+  // where the model cannot tell.
+  virtual std::string Suspect(std::span<const int32_t>) { return ""; }
   // Figures of the model's own since the last call, over ForwardBackward's and over Loss's inputs:
   // objects that join the metrics records. "note" goes into the line of progress instead.
   virtual nlohmann::json TakeTrainingFigures() { return nlohmann::json::object(); }

@@ -57,6 +57,7 @@ TrainingLoop::TrainingLoop(Trainable& model, const BatchSource& data, const Held
       options_record_(std::move(options_record)),
       moments_(model.parameters().size()),
       tokens_(static_cast<size_t>(options.batch) * data.width()),
+      micro_losses_(static_cast<size_t>(std::max(0, options.accumulate))),
       flip_watch_(options.flips, options.layers_every, options.schedule.warmup_steps) {
   Validate(options_);
 }
@@ -91,7 +92,7 @@ LoopSummary TrainingLoop::Run() {
   LoopSummary summary;
   while (true) {
     AtStep();
-    if (state_.step >= options_.schedule.steps) break;
+    if (Ended()) break;
     if (options_.stop != nullptr && options_.stop->load()) {
       directory_.WriteStop(Header(), Buffers());
       progress_.Say("stopped at step " + std::to_string(state_.step) +
@@ -104,34 +105,48 @@ LoopSummary TrainingLoop::Run() {
   return summary;
 }
 
+bool TrainingLoop::Ended() const {
+  return state_.step >= options_.schedule.steps ||
+         (options_.patience > 0 && state_.best && state_.best->since >= options_.patience);
+}
+
 void TrainingLoop::AtStep() {
   const uint64_t step = state_.step;
   if (std::exchange(entered_at_, std::nullopt) == step) return;
-  const bool last = step >= options_.schedule.steps;
-  if (step > 0 && !last && step % options_.eval_every == 0) Evaluate();
-  if (last || step % options_.checkpoint_every == 0) SavePeriodic();
+  const bool at_end = step >= options_.schedule.steps;
+  // The last step is a candidate for the best one; else its loss comes with Finish.
+  const bool due = at_end ? !options_.best_by.empty() : step % options_.eval_every == 0;
+  if (step > 0 && due) Evaluate();
+  if (Ended() || step % options_.checkpoint_every == 0) SavePeriodic();
 }
 
 void TrainingLoop::SavePeriodic() {
   directory_.WritePeriodic(Header(), Buffers());
-  const bool is_start = state_.step == 0, is_end = state_.step >= options_.schedule.steps;
+  const bool is_start = state_.step == 0;
   // The end exports anyway; the start has nothing to show.
-  if (options_.export_checkpoints && !options_.out_dir.empty() && !is_start && !is_end) {
+  if (options_.best_by.empty() && options_.export_checkpoints && !options_.out_dir.empty() &&
+      !is_start && !Ended()) {
     model_.Export(options_.out_dir);
   }
 }
 
-double TrainingLoop::ComputeGradients() {
+uint64_t TrainingLoop::ReadMicroBatch(int32_t micro) {
   const size_t width = data_.width();
-  const uint64_t first_row = (state_.step + state_.stability.skipped) * options_.rows_per_step();
+  const auto batch = static_cast<uint64_t>(options_.batch);
+  const uint64_t first_row = (state_.step + state_.stability.skipped) * options_.rows_per_step() +
+                             static_cast<uint64_t>(micro) * batch;
+  for (uint64_t row = 0; row < batch; ++row)
+    data_.Read(first_row + row, std::span(tokens_).subspan(row * width, width));
+  return first_row;
+}
+
+double TrainingLoop::ComputeGradients() {
   double loss = 0;
   for (int32_t micro = 0; micro < options_.accumulate; ++micro) {
-    const auto batch = static_cast<uint64_t>(options_.batch);
-    for (uint64_t row = 0; row < batch; ++row) {
-      data_.Read(first_row + static_cast<uint64_t>(micro) * batch + row,
-                 std::span(tokens_).subspan(row * width, width));
-    }
-    loss += model_.ForwardBackward(tokens_, 1.0f / static_cast<float>(options_.accumulate));
+    ReadMicroBatch(micro);
+    micro_losses_[static_cast<size_t>(micro)] =
+        model_.ForwardBackward(tokens_, 1.0f / static_cast<float>(options_.accumulate));
+    loss += micro_losses_[static_cast<size_t>(micro)];
   }
   return loss / options_.accumulate;
 }
@@ -159,53 +174,6 @@ void TrainingLoop::TrainStep() {
   if (state_.step % options_.layers_every == 0) LogLayers();
 }
 
-void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
-  const uint64_t bad = state_.step;
-  StabilityState next = state_.stability;  // counters survive; the running mean is the checkpoint's
-  const std::string what = (verdict == StepVerdict::kNotFinite ? "not a finite number" : "a spike");
-  const std::string figures = "step " + std::to_string(bad) + ": loss " + FormatNumber(loss) +
-                              ", gradient norm " + FormatNumber(norm) + ", running mean " +
-                              FormatNumber(next.mean) + " +- " +
-                              FormatNumber(std::sqrt(next.variance)) + ": " + what;
-  if (next.rollbacks >= options_.stability.most_rollbacks) {
-    throw Error(Error::Kind::kInternal,
-                "training diverged at " + figures + " after " + std::to_string(next.rollbacks) +
-                    " rollbacks; lower --lr, look at the data, or raise --most-rollbacks");
-  }
-  const uint64_t margin = std::min(bad, options_.stability.margin_steps);
-  const std::optional<std::string> target = directory_.RollbackTarget(bad - margin);
-  if (!target) throw Error(Error::Kind::kInternal, figures + ", and no checkpoint to go back to");
-  state_ = ReadCheckpoint(*target, Buffers()).state;
-  next.mean = state_.stability.mean;
-  next.variance = state_.stability.variance;
-  next.good_steps = state_.stability.good_steps;
-  next.rollbacks += 1;
-  next.rate_scale *= options_.stability.rate_factor;
-  next.skipped += bad - state_.step + 1;
-  state_.stability = next;
-  std::ranges::fill(model_.gradients(), 0.0f);
-  model_.RefreshWeights();
-  RememberCodes();
-  // In this order: a kill in between repeats the rollback instead of finding a newer checkpoint
-  // without it.
-  directory_.DropNewerThan(state_.step);
-  directory_.WritePeriodic(Header(), Buffers());
-  entered_at_ = state_.step;
-  progress_.Say(figures + "; back to step " + std::to_string(state_.step) + ", learning rate x " +
-                FormatNumber(next.rate_scale) + ", the data of " +
-                std::to_string(bad - state_.step + 1) + " steps skipped (rollback " +
-                std::to_string(next.rollbacks) + ")");
-  directory_.AppendMetric(
-      {{"step", state_.step},
-       {"event", "rollback"},
-       {"reason", what},
-       {"bad_step", bad},
-       {"loss", std::isfinite(loss) ? nlohmann::json(loss) : nlohmann::json(nullptr)},
-       {"mean", next.mean},
-       {"lr_scale", next.rate_scale},
-       {"rollbacks", next.rollbacks}});
-}
-
 double TrainingLoop::HeldOutLoss(uint64_t tokens) {
   const uint64_t batches = valid_->Batches(tokens);
   double sum = 0;
@@ -228,10 +196,36 @@ void TrainingLoop::Evaluate() {
                            {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}};
   metric.update(held_out_figures_);
   directory_.AppendMetric(metric);
+  if (!options_.best_by.empty()) KeepIfBest();
+}
+
+// `best` survives rollbacks as the counters of stability do: its checkpoint has replaced the one
+// before it.
+void TrainingLoop::KeepIfBest() {
+  const double score = held_out_figures_.at(options_.best_by).get<double>();
+  std::optional<BestRecord>& best = state_.best;
+  if (best && !(score > best->score)) {
+    ++best->since;
+    return;
+  }
+  best = BestRecord{state_.step, score, 0};
+  directory_.WriteBest(Header(), Buffers());
+  if (options_.export_checkpoints && !options_.out_dir.empty()) model_.Export(options_.out_dir);
+}
+
+void TrainingLoop::RestoreBest() {
+  if (state_.best->step == state_.step) return;
+  const CheckpointHeader saved = ReadCheckpoint(directory_.BestPath(), Buffers());
+  if (saved.state.step != state_.best->step) {
+    throw BadFile({directory_.BestPath(), "step of the best checkpoint",
+                   std::to_string(state_.best->step), std::to_string(saved.state.step),
+                   "start again with --restart"});
+  }
+  model_.RefreshWeights();
 }
 
 void TrainingLoop::Finish(LoopSummary& summary) {
-  summary.finished = state_.step >= options_.schedule.steps;
+  summary.finished = Ended();
   summary.step = state_.step;
   summary.tokens = state_.step * options_.tokens_per_step();
   summary.loss = last_loss_;
@@ -240,6 +234,16 @@ void TrainingLoop::Finish(LoopSummary& summary) {
     summary.tokens_per_second =
         static_cast<double>(options_.tokens_per_step()) / meter_.seconds_per_step();
     summary.mfu = Mfu(meter_.seconds_per_step());
+  }
+  summary.best = state_.best;
+  if (summary.finished && state_.best) {
+    RestoreBest();
+    progress_.Say("best by " + options_.best_by + ": step " + std::to_string(state_.best->step) +
+                  ", " + FormatNumber(state_.best->score) +
+                  (state_.step < options_.schedule.steps
+                       ? "; ended at step " + std::to_string(state_.step) + ", as " +
+                             std::to_string(state_.best->since) + " evaluations were no better"
+                       : ""));
   }
   if (summary.finished && !options_.out_dir.empty()) model_.Export(options_.out_dir);
   summary.best_held_out = state_.best_held_out;

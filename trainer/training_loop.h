@@ -37,9 +37,14 @@ struct LoopOptions {
   uint64_t checkpoint_every = 200;
   uint64_t layers_every = 100;  // steps between records of quantisation error and flipped weights
   FlipWatchOptions flips;       // of these records
-  bool export_checkpoints = true;           // also write `out_dir` at every checkpoint
-  std::string out_dir;                      // the exported model; empty: none
-  GemmPeak* peak = nullptr;                 // measured anew while training; null: no MFU
+  bool export_checkpoints = true;  // also write `out_dir` at every checkpoint
+  // The held-out figure that says how good a step is, more being better: what the run makes is then
+  // the model of the best step, exported whenever there is a better one. Empty: that of the last
+  // step.
+  std::string best_by;
+  uint64_t patience = 0;     // evaluations without a better step that end the run; 0: none do
+  std::string out_dir;       // the exported model; empty: none
+  GemmPeak* peak = nullptr;  // measured anew while training; null: no MFU
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: checkpoint and return
 
   uint64_t rows_per_step() const {
@@ -60,6 +65,7 @@ struct LoopSummary {
   double mfu = 0;                // 0: unknown
   std::optional<double> held_out, bits_per_byte;  // at the end, over the whole file
   std::optional<HeldOutRecord> best_held_out;     // among those during the run
+  std::optional<BestRecord> best;                 // with LoopOptions::best_by: what was exported
   int32_t rollbacks = 0;
   nlohmann::json held_out_figures;  // the model's own, of the last held-out loss
 };
@@ -76,11 +82,20 @@ class TrainingLoop {
   LoopSummary Run();
 
  private:
+  // All steps done, or patience at its end.
+  bool Ended() const;
   void AtStep();  // what is due before the step: held-out loss, checkpoint
   void TrainStep();
   double ComputeGradients();
+  // Fills tokens_; gives the first row's number.
+  uint64_t ReadMicroBatch(int32_t micro);
+  // Of a bad step: the tensor and the example to look at.
+  std::string SuspectTensor();
+  std::string SuspectSample();
   void Rollback(StepVerdict verdict, double loss, double norm);
   void Evaluate();
+  void KeepIfBest();
+  void RestoreBest();
   double HeldOutLoss(uint64_t tokens);
   void SavePeriodic();
   void LogStep(double learning_rate, double norm);
@@ -102,6 +117,7 @@ class TrainingLoop {
   TrainingState state_;
   std::optional<uint64_t> entered_at_;  // the step that was just restored: nothing is due again
   std::vector<int32_t> tokens_;         // [batch, width of data]
+  std::vector<double> micro_losses_;    // [accumulate] of the current step
   std::vector<int8_t> old_codes_;       // ternary codes of step old_codes_step_
   uint64_t old_codes_step_ = 0;
   FlipWatch flip_watch_;

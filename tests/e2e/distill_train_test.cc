@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "engine/medusa_heads.h"
@@ -68,11 +70,14 @@ class DistillTrainTest : public ::testing::Test {
                                         "40",
                                         "--checkpoint-every",
                                         "7",
+                                        "--eval-every",
+                                        "5",
                                         "--threads",
                                         "1",
                                         "--json",
                                         "--heads-count",
                                         "3"};
+    if (!costs_.empty()) command.insert(command.end(), {"--costs", costs_});
     return With(std::move(command), more);
   }
   json Run(const std::vector<std::string>& command) {
@@ -103,6 +108,7 @@ class DistillTrainTest : public ::testing::Test {
 
   TempDir dir_;
   std::string model_ = dir_ / "model", data_ = dir_ / "data", heads_ = dir_ / "heads", prompts_;
+  std::string costs_;  // empty: measured
 };
 
 TEST_F(DistillTrainTest, FromPromptsToHeads) {
@@ -145,6 +151,7 @@ TEST_F(DistillTrainTest, KilledAndContinuedGivesTheSameBytes) {
   EXPECT_EQ(again["generated_tokens"], 0);
   EXPECT_NE(RunProgram(Distill(killed)).err.find("all 60 prompts are there"), std::string::npos);
 
+  costs_ = dir_.Write("costs.json", R"({"rows": [1, 8], "seconds": [0.01, 0.02]})");
   Run(Train(data_, heads_));
   const std::string killed_heads = dir_ / "killed_heads";
   KillAndFinish(Train(data_, killed_heads), killed_heads + "/run/step-0000000014.ckpt", 2);
@@ -191,6 +198,7 @@ TEST_F(DistillTrainTest, HeadsAreTheSameWithoutStoredHiddenStates) {
   command.emplace_back("--no-hidden");
   const json result = Run(command);
   EXPECT_LT(result["bytes"], fs::file_size(data_ + "/shard-00000.safetensors"));
+  costs_ = dir_.Write("costs.json", R"({"rows": [1, 8], "seconds": [0.01, 0.02]})");
   const std::vector<std::string> blocks = {"--block-tokens", "500", "--steps", "20"};
   Run(Train(data_, heads_, blocks));
   const std::string other = dir_ / "other";
@@ -221,12 +229,65 @@ TEST_F(DistillTrainTest, LittleMemoryTrainsBlockByBlock) {
   EXPECT_EQ(run("1").find("blocks of about"), std::string::npos);
 }
 
+// Of the first text, whose hidden states lie at the beginning.
+TEST_F(DistillTrainTest, ABadHiddenStateIsNamedAndLeftBehind) {
+  Run(Distill(data_));
+  const std::string shard = data_ + "/shard-00000.safetensors";
+  std::string bytes = ReadFile(shard);
+  uint64_t length;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  const json header = json::parse(bytes.substr(8, length));
+  const uint64_t d = header["hidden"]["shape"][1], position = 12;
+  const uint64_t row = 8 + length + header["hidden"]["data_offsets"][0].get<uint64_t>();
+  bytes[row + 2 * d * position] = '\xff';  // 0x7fff: a NaN
+  bytes[row + 2 * d * position + 1] = '\x7f';
+  WriteFileAtomically(shard, bytes);
+  // All of it in one pass: the text may not be held out.
+  const ProgramResult result =
+      RunProgram(Train(data_, heads_, {"--steps", "60", "--held-out", "0.01"}));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find(": not a finite number; look at the gradient of heads.linear.weight, "
+                            "which is not finite and at text 0, token 12 of the data, whose hidden "
+                            "state is not finite; back to step"),
+            std::string::npos)
+      << result.err;
+  EXPECT_GE(json::parse(result.out)["rollbacks"], 1);
+  EXPECT_EQ(LoadMedusaHeads(heads_, LoadModel(model_)).count, 3);
+}
+
+TEST_F(DistillTrainTest, KindsOfHeads) {
+  Run(Distill(data_));
+  for (const std::vector<std::string>& kind : {std::vector<std::string>{"--layers", "2"},
+                                               {"--rank", "4"},
+                                               {"--layers", "2", "--rank", "4"}}) {
+    const std::string out = dir_ / kind.back() + kind.front();
+    Run(Train(data_, out, kind));
+    const MedusaHeads heads = LoadMedusaHeads(out, LoadModel(model_));
+    EXPECT_EQ(heads.blocks.size(), kind[0] == "--layers" ? 2u : 1u);
+  }
+  std::vector<std::string> ternary = Train(data_, heads_);
+  ternary.push_back("--ternary");
+  Run(ternary);
+  const MedusaHeads heads = LoadMedusaHeads(heads_, LoadModel(model_));
+  std::set<float> values;
+  const size_t one = heads.blocks[0].weights.size() / 3;
+  for (BFloat16 w : heads.blocks[0].weights.span().first(one)) values.insert(w.ToFloat());
+  ASSERT_EQ(values.size(), 3u);
+  EXPECT_EQ(*values.begin(), -*values.rbegin());
+}
+
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {
   Run(Distill(data_));
   const json benchmark = Run({TERN_PROGRAM, "train", "--model", model_, "--data", data_,
                               "--benchmark", "--batch", "32", "--json"});
   EXPECT_GT(benchmark["step_seconds"], 0);
   EXPECT_GT(benchmark["eta_s"], 0);
+  EXPECT_NEAR(benchmark["loss"].get<double>(), benchmark["ln_vocabulary"].get<double>(), 0.1);
+  const json synthetic = Run({TERN_PROGRAM, "train", "--synthetic", "tiny", "--benchmark",
+                              "--steps", "100", "--batch", "32", "--accumulate", "4", "--json"});
+  EXPECT_EQ(synthetic["steps"], 100);
+  EXPECT_NEAR(synthetic["data_mb"].get<double>(), 100 * 128 * (2 * 256 + 5) / 1048576.0, 1e-6);
+  ExpectFailure({TERN_PROGRAM, "train", "--synthetic", "tiny", "--out", heads_}, "--benchmark", 2);
   EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"data", "model", "prompts.jsonl"}));
 }
 

@@ -61,7 +61,9 @@ inline bool RunAndKill(const std::vector<std::string>& command, std::chrono::mic
 inline std::map<std::string, std::string> RunResults(const std::string& out) {
   std::map<std::string, std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(out)) {
-    if (!entry.is_regular_file() || entry.path().extension() == ".jsonl") continue;
+    if (!entry.is_regular_file()) continue;
+    const std::string name = entry.path().filename();
+    if (name.starts_with("metrics.") || name.starts_with("events.")) continue;
     files[std::filesystem::relative(entry.path(), out)] = ReadFile(entry.path());
   }
   return files;

@@ -19,6 +19,24 @@ namespace {
 
 constexpr size_t kHeads = 3, kD = 32, kVocab = 50, kBatch = 9;
 constexpr size_t kWeights = kHeads * kD * kD, kBiases = kHeads * kD;
+constexpr size_t kShortlist = 20, kSamples = 12;  // of kVocab
+
+HeadPassOptions Options(bool bfloat16, size_t layers = 1) {
+  HeadPassOptions options;
+  options.heads = kHeads;
+  options.layers = layers;
+  options.batch = kBatch;
+  options.bfloat16 = bfloat16;
+  return options;
+}
+
+HeadPassOptions PartOptions() {
+  HeadPassOptions options = Options(/*bfloat16=*/false);
+  options.part = {{3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 7, 32, 38, 46, 26, 43, 33, 27, 49, 44},
+                  kShortlist,
+                  kSamples};
+  return options;
+}
 
 class HeadPassTest : public ::testing::Test {
  protected:
@@ -26,24 +44,29 @@ class HeadPassTest : public ::testing::Test {
     for (size_t i = 0; i < kBatch * kHeads; ++i)
       targets_.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(random_.Below(kVocab)));
   }
-  HeadBatch Batch() const { return {hidden_.View(kBatch, kD), targets_}; }
+  HeadBatch Batch() const { return {hidden_.View(kBatch, kD), targets_, seed_}; }
   MatView<const BFloat16> Table() const { return table_.View(kVocab, kD); }
 
   // The loss at parameters [weights, biases]; gradients are added to `gradient` of the same layout.
   double Loss(HeadPass& pass, const AlignedBuffer<float>& parameters, float scale = 1,
               AlignedBuffer<float>* gradient = nullptr) {
-    pass.SetWeights(parameters.View(kHeads * kD, kD), parameters.span().subspan(kWeights));
+    const size_t layers = parameters.size() / (kWeights + kBiases), rows = layers * kHeads * kD;
+    pass.SetWeights(parameters.View(rows, kD), parameters.span().subspan(layers * kWeights));
     std::vector<HeadSums> sums(kHeads);
     if (gradient == nullptr) return pass.Run(Batch(), head_weights_, scale, nullptr, sums);
-    HeadGradients gradients{gradient->View(kHeads * kD, kD), gradient->span().subspan(kWeights)};
+    HeadGradients gradients{gradient->View(rows, kD), gradient->span().subspan(layers * kWeights)};
     return pass.Run(Batch(), head_weights_, scale, &gradients, sums);
   }
+
+  void CheckGradients(const HeadPassOptions& options, const AlignedBuffer<float>& parameters,
+                      double slack);
 
   RandomData random_{7};
   AlignedBuffer<BFloat16> hidden_ = random_.BFloat16s(kBatch * kD);
   AlignedBuffer<BFloat16> table_ = random_.BFloat16s(kVocab * kD);
   AlignedBuffer<float> parameters_ = random_.Floats(kWeights + kBiases, -0.2f, 0.2f);
   std::vector<int32_t> targets_;  // [batch, heads]
+  uint64_t seed_ = 1;
   std::vector<float> head_weights_ = {0.5f, 0.3f, 0.2f};
 };
 
@@ -52,19 +75,23 @@ class HeadPassTest : public ::testing::Test {
 // quotient errs by 2e-6 / e = 1e-3 for weights (e = 2^-9) and 1.3e-4 for biases (e = 2^-6). The
 // next term of the series, e^2 / 6 times the third derivative along the direction, was seen to be
 // smaller than these (halving e does not change the outcome).
-TEST_F(HeadPassTest, GradientsAreThoseOfFiniteDifferences) {
-  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
-  auto gradient = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
-  Loss(*pass, parameters_, 1, &gradient);
-  for (size_t block = 0; block < 2 * kHeads; ++block) {
-    const bool weights = block < kHeads;
-    const size_t begin = weights ? block * kD * kD : kWeights + (block - kHeads) * kD;
+void HeadPassTest::CheckGradients(const HeadPassOptions& options,
+                                  const AlignedBuffer<float>& parameters, double slack) {
+  const auto pass = MakeHeadPass(Table(), options);
+  const size_t weights_end = options.layers * kWeights;
+  auto gradient = AlignedBuffer<float>::Zeroed(parameters.size());
+  Loss(*pass, parameters, 1, &gradient);
+  for (size_t block = 0; block < 2 * options.layers * kHeads; ++block) {
+    const bool weights = block < options.layers * kHeads;
+    const size_t begin =
+        weights ? block * kD * kD : weights_end + (block - options.layers * kHeads) * kD;
     const size_t end = begin + (weights ? kD * kD : kD);
     const float step = weights ? 0x1p-9f : 0x1p-6f;
     for (int trial = 0; trial < 4; ++trial) {
-      AlignedBuffer<float> up(parameters_.size()), down(parameters_.size());
-      std::ranges::copy(parameters_.span(), up.data());
-      std::ranges::copy(parameters_.span(), down.data());
+      AlignedBuffer<float> up(parameters.size()), down(parameters.size());
+      auto unused = AlignedBuffer<float>::Zeroed(parameters.size());
+      std::ranges::copy(parameters.span(), up.data());
+      std::ranges::copy(parameters.span(), down.data());
       double expected = 0, norm = 0;
       for (size_t i = begin; i < end; ++i) {
         const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
@@ -73,17 +100,60 @@ TEST_F(HeadPassTest, GradientsAreThoseOfFiniteDifferences) {
         expected += static_cast<double>(gradient[i] * sign);
         norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
       }
-      const double quotient =
-          (Loss(*pass, up) - Loss(*pass, down)) / (2.0 * static_cast<double>(step));
-      const double rounding = 2e-6 / static_cast<double>(step);
+      // With gradients: the loss over the part of the vocabulary that training looks at.
+      const double quotient = (Loss(*pass, up, 1, &unused) - Loss(*pass, down, 1, &unused)) /
+                              (2.0 * static_cast<double>(step));
+      const double rounding = slack * 2e-6 / static_cast<double>(step);
       EXPECT_NEAR(quotient, expected, rounding) << "block " << block;
       EXPECT_GT(std::sqrt(norm), 5 * rounding) << "block " << block << " proves nothing";
     }
   }
 }
 
+TEST_F(HeadPassTest, GradientsAreThoseOfFiniteDifferences) {
+  CheckGradients(Options(/*bfloat16=*/false), parameters_, 1);
+}
+
+// Two blocks: one more nonlinearity, so twice the rounding.
+TEST_F(HeadPassTest, GradientsOfTwoBlocksAreThoseOfFiniteDifferences) {
+  CheckGradients(Options(/*bfloat16=*/false, 2),
+                 random_.Floats(2 * (kWeights + kBiases), -0.2f, 0.2f), 2);
+}
+
+TEST_F(HeadPassTest, GradientsOverAPartAreThoseOfFiniteDifferences) {
+  CheckGradients(PartOptions(), parameters_, 1);
+}
+
+// exp(loss + logit of the target) is the normaliser. Its mean over many draws is the whole sum, for
+// every row, whether its target is of the shortlist or not; the mean's own deviation is estimated
+// from the draws.
+TEST_F(HeadPassTest, ThePartsNormaliserIsRightOnAverage) {
+  const auto whole = MakeHeadPass(Table(), Options(false)),
+             part = MakeHeadPass(Table(), PartOptions());
+  Loss(*whole, parameters_);
+  const std::vector<float> exact(whole->losses().begin(), whole->losses().end());
+  auto unused = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  constexpr int kDraws = 200;
+  std::vector<double> sum(exact.size()), squares(exact.size());
+  for (seed_ = 0; seed_ < kDraws; ++seed_) {
+    Loss(*part, parameters_, 1, &unused);
+    for (size_t r = 0; r < exact.size(); ++r) {
+      const double ratio = std::exp(static_cast<double>(part->losses()[r] - exact[r]));
+      sum[r] += ratio;
+      squares[r] += ratio * ratio;
+    }
+  }
+  for (size_t r = 0; r < exact.size(); ++r) {
+    if (targets_[r] < 0) continue;
+    const double mean = sum[r] / kDraws;
+    const double deviation = std::sqrt((squares[r] / kDraws - mean * mean) / kDraws);
+    EXPECT_NEAR(mean, 1, 4.5 * deviation + 1e-5) << "row " << r;
+    EXPECT_GT(deviation, 0.001) << "row " << r << ": nothing was drawn";
+  }
+}
+
 TEST_F(HeadPassTest, ScaleMultipliesAndCallsAdd) {
-  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
+  const auto pass = MakeHeadPass(Table(), Options(/*bfloat16=*/false));
   auto once = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
   auto twice = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
   Loss(*pass, parameters_, 1.0f, &once);
@@ -104,8 +174,8 @@ TEST_F(HeadPassTest, BFloat16GradientsAreNear) {
   for (float& value : parameters_.span()) value = RoundToBFloat16(value);
   auto exact = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
   auto rounded = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
-  const double loss = Loss(*MakeHeadPass(Table(), kHeads, kBatch, false), parameters_, 1, &exact);
-  const double near = Loss(*MakeHeadPass(Table(), kHeads, kBatch, true), parameters_, 1, &rounded);
+  const double loss = Loss(*MakeHeadPass(Table(), Options(false)), parameters_, 1, &exact);
+  const double near = Loss(*MakeHeadPass(Table(), Options(true)), parameters_, 1, &rounded);
   EXPECT_NEAR(loss, near, loss * 0x1p-8);
   double error = 0, norm = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
@@ -117,7 +187,7 @@ TEST_F(HeadPassTest, BFloat16GradientsAreNear) {
 }
 
 TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {
-  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/false);
+  const auto pass = MakeHeadPass(Table(), Options(/*bfloat16=*/false));
   pass->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
   std::vector<HeadSums> sums(kHeads);
   const double loss = pass->Run(Batch(), head_weights_, 1, nullptr, sums);
@@ -152,35 +222,47 @@ TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {
 // fp32, in their own orders: errors of d 2^-24 of the sum of absolute terms (d |w| |x| <= 32 * 0.2)
 // on either side; SiLU's slope is below 1.1 and exp adds 2^-21 of the value. bf16 GEMMs round x +
 // SiLU once more, to 2^-8 of it.
+// A second block reads rows that differ by that already and passes it on by at most 1 + 1.1 |w| d.
 TEST_F(HeadPassTest, OutputsAreTheEngines) {
-  MedusaHeads heads = ZeroMedusaHeads(kHeads, kD);
-  for (size_t i = 0; i < kWeights; ++i) {
-    heads.blocks[0].weights[i] = BFloat16::FromFloat(parameters_[i]);
-    parameters_[i] = heads.blocks[0].weights[i].ToFloat();
-  }
-  for (size_t i = 0; i < kBiases; ++i)
-    heads.blocks[0].biases[i] = parameters_[kWeights + i] =
-        RoundToBFloat16(parameters_[kWeights + i]);
-  AlignedBuffer<float> expected(kBatch * kHeads * kD), got(kBatch * kHeads * kD);
-  std::vector<float> x(kD);
-  for (size_t b = 0; b < kBatch; ++b) {
-    for (size_t i = 0; i < kD; ++i) x[i] = hidden_[b * kD + i].ToFloat();
-    ApplyHeads(heads, x, expected.View(kBatch * kHeads, kD).Rows(b * kHeads, kHeads));
-  }
-  const double sum_error = 2 * kD * 0x1p-24 * (kD * 0.2 + 0.2) * 1.1;
-  for (bool bfloat16 : {false, true}) {
-    const auto pass = MakeHeadPass(Table(), kHeads, kBatch, bfloat16);
-    Loss(*pass, parameters_);
-    pass->Outputs(got.View(kBatch * kHeads, kD));
-    const double rounding = bfloat16 && HasBFloat16Matmul() ? 0x1p-8 : 0;
-    EXPECT_TRUE(AllNear(expected.View(kBatch * kHeads, kD), got.View(kBatch * kHeads, kD),
-                        {.absolute = sum_error + 0x1p-21, .relative = 0x1p-21 + rounding}));
+  for (size_t layers : {size_t{1}, size_t{2}}) {
+    MedusaHeads heads = ZeroMedusaHeads(kHeads, kD, static_cast<int32_t>(layers));
+    const AlignedBuffer<float> parameters =
+        random_.Floats(layers * (kWeights + kBiases), -0.2f, 0.2f);
+    for (size_t l = 0; l < layers; ++l) {
+      for (size_t i = 0; i < kWeights; ++i)
+        heads.blocks[l].weights[i] = BFloat16::FromFloat(parameters[l * kWeights + i]);
+      for (size_t i = 0; i < kBiases; ++i)
+        heads.blocks[l].biases[i] =
+            RoundToBFloat16(parameters[layers * kWeights + l * kBiases + i]);
+    }
+    AlignedBuffer<float> rounded(parameters.size());
+    std::ranges::transform(parameters.span(), rounded.data(), RoundToBFloat16);
+    AlignedBuffer<float> expected(kBatch * kHeads * kD), got(kBatch * kHeads * kD);
+    std::vector<float> x(kD);
+    for (size_t b = 0; b < kBatch; ++b) {
+      for (size_t i = 0; i < kD; ++i) x[i] = hidden_[b * kD + i].ToFloat();
+      ApplyHeads(heads, x, expected.View(kBatch * kHeads, kD).Rows(b * kHeads, kHeads));
+    }
+    const double passed_on = layers == 1 ? 1 : 2 + 1.1 * 0.2 * kD;
+    const double sum_error = 2 * kD * 0x1p-24 * (kD * 0.2 + 0.2) * 1.1;
+    for (bool bfloat16 : {false, true}) {
+      const auto pass = MakeHeadPass(Table(), Options(bfloat16, layers));
+      Loss(*pass, rounded);
+      pass->Outputs(got.View(kBatch * kHeads, kD));
+      const bool rounds = bfloat16 && HasBFloat16Matmul();
+      // A first block's outputs are below 1 + |z| with |z| <= kD * 0.2.
+      const double block1 = rounds && layers > 1 ? 0x1p-9 * (1 + kD * 0.2) : 0;
+      EXPECT_TRUE(AllNear(expected.View(kBatch * kHeads, kD), got.View(kBatch * kHeads, kD),
+                          {.absolute = (sum_error + 0x1p-21 + block1) * passed_on,
+                           .relative = 0x1p-21 + (rounds ? 0x1p-8 : 0)}))
+          << layers << " blocks";
+    }
   }
 }
 
 // Nine rows are learned by heart.
 TEST_F(HeadPassTest, TheLossFalls) {
-  const auto pass = MakeHeadPass(Table(), kHeads, kBatch, /*bfloat16=*/true);
+  const auto pass = MakeHeadPass(Table(), Options(/*bfloat16=*/true));
   auto parameters = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
   auto gradient = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
   AdamWState moments(parameters.size());

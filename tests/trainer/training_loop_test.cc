@@ -78,6 +78,9 @@ TEST_F(TrainingLoopTest, NanRollsBackLowersTheRateAndSkips) {
   EXPECT_EQ(events[0]["step"], 40);  // the newest checkpoint at least three steps back
   EXPECT_EQ(events[0]["lr_scale"], 0.5);
   EXPECT_EQ(events[0]["loss"], nullptr);
+  EXPECT_TRUE(
+      Has(events[0]["tensor"], "table, whose gradient has most"));  // this model's stays finite
+  EXPECT_TRUE(Has(events[0]["sample"], "of the run"));
   // 100 steps, 8 of them (40..47) done twice, each of two micro-batches.
   EXPECT_EQ(calls_, 2 * 108);
   EXPECT_LT(*summary.held_out, 2.0) << "the weights stayed finite";
@@ -150,6 +153,53 @@ TEST_F(TrainingLoopTest, StoppedAndResumedEndsWithTheSameBytes) {
   EXPECT_EQ(FinalBytes(dir_.path()), FinalBytes(whole.path()));
   EXPECT_EQ(ReadFile(dir_ / "out/run/step-0000000060.ckpt"),
             ReadFile(whole / "out/run/step-0000000060.ckpt"));
+}
+
+TEST_F(TrainingLoopTest, TheBestStepIsWhatTheRunMakes) {
+  MakeBigramData(dir_.path());
+  LoopOptions options = BigramOptions(200);
+  options.best_by = "score";
+  std::string bytes;
+  for (int part = 0; part < 2; ++part) {  // the second one finds it done
+    BigramRun run(dir_.path(), options);
+    run.model.best_norm = 14;
+    run.loop.Resume({});
+    const LoopSummary summary = run.loop.Run();
+    EXPECT_TRUE(summary.finished);
+    EXPECT_EQ(summary.step, 200u);
+    ASSERT_TRUE(summary.best.has_value());
+    EXPECT_GT(summary.best->step, 20u);
+    EXPECT_LT(summary.best->step, 180u) << "proves nothing";
+    EXPECT_EQ(summary.held_out_figures["score"], summary.best->score);
+    double best = -1e9;
+    for (const auto& record : Metrics("score"))
+      best = std::max(best, record["score"].get<double>());
+    EXPECT_EQ(summary.best->score, best);
+    EXPECT_EQ(ReadCheckpointHeader(dir_ / "out/run/best.ckpt").state.step, summary.best->step);
+    if (part == 0) bytes = FinalBytes(dir_.path());
+    EXPECT_EQ(FinalBytes(dir_.path()), bytes);
+  }
+}
+
+TEST_F(TrainingLoopTest, PatienceEndsTheRun) {
+  MakeBigramData(dir_.path());
+  LoopOptions options = BigramOptions(200);
+  options.best_by = "score";
+  options.patience = 2;
+  uint64_t ended_at = 0;
+  for (int part = 0; part < 2; ++part) {  // the second one finds it done
+    BigramRun run(dir_.path(), options);
+    run.model.best_norm = 14;
+    run.loop.Resume({});
+    const LoopSummary summary = run.loop.Run();
+    EXPECT_TRUE(summary.finished);
+    EXPECT_EQ(summary.best->since, 2u);
+    EXPECT_EQ(summary.step, summary.best->step + 2 * options.eval_every);
+    EXPECT_LT(summary.step, 200u);
+    if (part == 0) ended_at = summary.step;
+    EXPECT_EQ(summary.step, ended_at);
+    EXPECT_EQ(run.model.calls == 0, part == 1);
+  }
 }
 
 TEST_F(TrainingLoopTest, FinishedRunsAreNotRunAgain) {

@@ -1,0 +1,60 @@
+// What is trained of draft heads, and the weights that it stands for.
+//
+//   plain     W itself
+//   low rank  W = A B of every head and block, A [d, r], B [r, d]
+//   ternary   W = s * clamp(round(M / s), -1, 1) of every head and block, s = mean |M| rounded to
+//             bf16, M [d, d]; gradients pass straight through to M
+#ifndef TERN_TRAINER_HEAD_PARAMETERS_H_
+#define TERN_TRAINER_HEAD_PARAMETERS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/aligned_buffer.h"
+#include "kernels/mat_view.h"
+#include "trainer/backbone.h"
+#include "trainer/head_pass.h"
+
+namespace tern {
+
+struct HeadShape {
+  size_t heads = 1, layers = 1, d = 1;
+  size_t rank = 0;  // 0: not of low rank
+  bool ternary = false;
+  size_t outputs() const { return layers * heads * d; }
+};
+
+// As HeadPass takes them.
+struct HeadWeights {
+  MatView<const float> weights;   // [L K d, d]
+  std::span<const float> biases;  // [L K d]
+};
+
+class HeadParameters {
+ public:
+  // REQUIRES not both low rank and ternary.
+  explicit HeadParameters(const HeadShape& shape);
+  const std::vector<ParameterSlice>& slices() const { return slices_; }
+  size_t size() const { return size_; }  // floats
+
+  // Weights and biases 0, so that every head returns its input; of low rank A is 0 and B random.
+  void Initialise(uint64_t seed, std::span<float> parameters) const;
+  // Valid until the next call, and while `parameters` live.
+  HeadWeights Weights(std::span<const float> parameters);
+  // Where a pass adds its gradients; Accumulate then brings them into `gradients`.
+  HeadGradients Gradients(std::span<float> gradients);
+  void Accumulate(std::span<const float> parameters, std::span<float> gradients);
+
+ private:
+  HeadShape shape_;
+  std::vector<ParameterSlice> slices_;  // weights, or A and B; the last one: biases
+  size_t size_ = 0;
+  AlignedBuffer<float> weights_;           // [L K d, d], where they are not the parameters
+  AlignedBuffer<float> weights_gradient_;  // the same, of low rank
+};
+
+}  // namespace tern
+
+#endif  // TERN_TRAINER_HEAD_PARAMETERS_H_

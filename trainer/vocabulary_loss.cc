@@ -1,0 +1,197 @@
+#include "trainer/vocabulary_loss.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "kernels/check.h"
+#include "kernels/dense_matmul.h"
+#include "kernels/parallel.h"
+#include "kernels/training_rows.h"
+#include "trainer/permutation.h"
+
+namespace tern {
+namespace {
+
+constexpr size_t kFewestRows = 64;  // of a GEMM, or it would starve
+constexpr size_t kAlign = 32;       // elements: rows of logits begin on cache lines
+// Far below any logit, far from overflow in differences.
+constexpr float kMasked = -1e30f;
+
+// 8 MiB of logits at most, unless the vocabulary is so large that fewer rows would starve the GEMM.
+size_t RowsAtATime(size_t rows, size_t stride) {
+  constexpr size_t kLogits = size_t{2} << 20;
+  return std::min(rows, std::max(kFewestRows, kLogits / stride / kFewestRows * kFewestRows));
+}
+
+size_t PartStride(size_t columns) { return (columns + 1 + kAlign - 1) / kAlign * kAlign; }
+
+float ToFloat(float x) { return x; }
+float ToFloat(BFloat16 x) { return x.ToFloat(); }
+
+// `order`, then the tokens that it leaves out.
+std::vector<int32_t> Completed(std::vector<int32_t> order, size_t vocab) {
+  std::vector<bool> seen(vocab);
+  for (int32_t token : order) seen[static_cast<size_t>(token)] = true;
+  for (size_t token = 0; token < vocab; ++token)
+    if (!seen[token]) order.push_back(static_cast<int32_t>(token));
+  TERN_CHECK(order.size() == vocab) << order.size() << " of " << vocab;
+  return order;
+}
+
+uint32_t CountHigher(const float* logits, size_t n, float own) {
+  uint32_t higher = 0;  // a sum, so that the loop vectorises
+  for (size_t i = 0; i < n; ++i) higher += logits[i] > own ? 1 : 0;
+  return higher;
+}
+
+}  // namespace
+
+template <class E>
+VocabularyLoss<E>::VocabularyLoss(MatView<const BFloat16> table, size_t rows,
+                                  const VocabularyPart& part)
+    : vocab_(table.rows),
+      d_(table.cols),
+      shortlist_(part.shortlist),
+      samples_(part.samples),
+      columns_(part.Whole(table.rows) ? table.rows : part.shortlist + part.samples),
+      whole_(part.Whole(table.rows)),
+      elements_(
+          std::max(RowsAtATime(rows, vocab_) * vocab_,
+                   whole_ ? 0 : RowsAtATime(rows, PartStride(columns_)) * PartStride(columns_))),
+      logits_(elements_),
+      logits_grad_(elements_),
+      losses_(rows),
+      ranks_(rows) {
+  if constexpr (sizeof(E) == 2) {
+    table_ = table;
+  } else {
+    widened_ = AlignedBuffer<E>(vocab_ * d_);
+    for (size_t r = 0; r < vocab_; ++r)
+      std::transform(table.Row(r), table.Row(r) + d_, widened_.data() + r * d_,
+                     [](BFloat16 x) { return x.ToFloat(); });
+    table_ = std::as_const(widened_).View(vocab_, d_);
+  }
+  if (whole_) return;
+  order_ = Completed(part.order, vocab_);
+  column_.assign(vocab_, -1);
+  gathered_ = AlignedBuffer<E>(columns_ * d_);
+  for (size_t i = 0; i < shortlist_; ++i) {
+    column_[static_cast<size_t>(order_[i])] = static_cast<int32_t>(i);
+    std::copy_n(table_.Row(static_cast<size_t>(order_[i])), d_, gathered_.data() + i * d_);
+  }
+}
+
+template <class E>
+void VocabularyLoss<E>::Draw(uint64_t seed) {
+  const size_t others = vocab_ - shortlist_;
+  for (size_t i = shortlist_; i < vocab_; ++i) column_[static_cast<size_t>(order_[i])] = -1;
+  for (size_t i = 0; i < samples_; ++i) {
+    const auto token = static_cast<size_t>(order_[shortlist_ + PermutedIndex(i, others, seed)]);
+    column_[token] = static_cast<int32_t>(shortlist_ + i);
+    std::copy_n(table_.Row(token), d_, gathered_.data() + (shortlist_ + i) * d_);
+  }
+}
+
+// Logits of the part become those of the estimate: sampled ones corrected, and behind them the
+// target's own, where it is not of the shortlist.
+template <class E>
+void VocabularyLoss<E>::Restrict(const E* output, int32_t target, float* logits) const {
+  const auto token = static_cast<size_t>(target);
+  const int32_t column = column_[token];
+  float& own = logits[columns_];
+  size_t others = vocab_ - shortlist_, sampled = samples_;
+  if (column >= 0 && static_cast<size_t>(column) < shortlist_) {
+    own = kMasked;
+  } else {
+    const E* row = table_.Row(token);
+    own = 0;
+    for (size_t i = 0; i < d_; ++i) own += ToFloat(row[i]) * ToFloat(output[i]);
+    --others;
+    if (column >= 0) --sampled;
+  }
+  const float correction = std::log(static_cast<float>(others) / static_cast<float>(sampled));
+  for (size_t i = shortlist_; i < columns_; ++i) logits[i] += correction;
+  if (column >= 0 && static_cast<size_t>(column) >= shortlist_) logits[column] = kMasked;
+}
+
+template <class E>
+void VocabularyLoss<E>::RunRow(size_t row, const E* output, const LossTargets& targets, bool part,
+                               float* logits, E* grad) {
+  const int32_t target = targets.tokens[row];
+  const size_t width = part ? columns_ + 1 : vocab_;
+  losses_[row] = 0;
+  ranks_[row] = 0;
+  if (target < 0) {
+    std::memset(static_cast<void*>(grad), 0, width * sizeof(E));
+    return;
+  }
+  int32_t at = target;
+  size_t looked_at = vocab_;
+  if (part) {
+    const int32_t column = column_[static_cast<size_t>(target)];
+    const bool listed = column >= 0 && static_cast<size_t>(column) < shortlist_;
+    at = listed ? column : static_cast<int32_t>(columns_);
+    // Sampled tokens would count for many each: ranks are among the shortlist.
+    looked_at = shortlist_;
+    Restrict(output, target, logits);
+  }
+  ranks_[row] = CountHigher(logits, looked_at, logits[at]);
+  const float scale = targets.grad_scales[row % targets.grad_scales.size()];
+  losses_[row] = CrossEntropyRow(logits, width, at, scale, grad);
+}
+
+template <class E>
+void VocabularyLoss<E>::AddOwnColumn(int32_t target, float grad, float* output_grad) const {
+  const E* row = table_.Row(static_cast<size_t>(target));
+  for (size_t i = 0; i < d_; ++i) output_grad[i] += grad * ToFloat(row[i]);
+}
+
+template <class E>
+void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets,
+                            MatView<float>* output_grad) {
+  TERN_CHECK(outputs.rows <= losses_.size() && targets.tokens.size() == outputs.rows)
+      << outputs.rows;
+  const bool part = output_grad != nullptr && !whole_;
+  const size_t columns = part ? columns_ : vocab_, stride = part ? PartStride(columns_) : vocab_;
+  const MatView<const E> table = part ? std::as_const(gathered_).View(columns, d_) : table_;
+  const size_t at_a_time = RowsAtATime(losses_.size(), stride);
+  for (size_t begin = 0; begin < outputs.rows; begin += at_a_time) {
+    const size_t count = std::min(at_a_time, outputs.rows - begin);
+    const MatView<float> logits(logits_.data(), count, columns, stride);
+    const MatView<E> grad(logits_grad_.data(), count, columns, stride);
+    DenseMatmul(outputs.Rows(begin, count), Transpose::kNo, table, Transpose::kYes, 0.0f, logits);
+    ParallelFor(count, 1, [&](size_t first, size_t last) {
+      for (size_t i = first; i < last; ++i) {
+        RunRow(begin + i, outputs.Row(begin + i), targets, part, logits.Row(i), grad.Row(i));
+      }
+    });
+    if (output_grad == nullptr) continue;
+    DenseMatmul(MatView<const E>(grad), Transpose::kNo, table, Transpose::kNo, 0.0f,
+                output_grad->Rows(begin, count));
+    if (!part) continue;
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t target = targets.tokens[begin + i];
+      const float own = ToFloat(grad.Row(i)[columns_]);  // 0 where the shortlist has the target
+      if (target >= 0 && own != 0) AddOwnColumn(target, own, output_grad->Row(begin + i));
+    }
+  }
+}
+
+template <class E>
+void VocabularyLoss<E>::Evaluate(MatView<const E> outputs, const LossTargets& targets) {
+  Run(outputs, targets, nullptr);
+}
+
+template <class E>
+void VocabularyLoss<E>::Gradient(MatView<const E> outputs, const LossTargets& targets,
+                                 uint64_t seed, MatView<float> output_grad) {
+  if (!whole_) Draw(seed);
+  Run(outputs, targets, &output_grad);
+}
+
+template class VocabularyLoss<float>;
+template class VocabularyLoss<BFloat16>;
+
+}  // namespace tern
