@@ -49,7 +49,7 @@ struct ReplayReport {
   MachineFigures here;
   Prediction own;
   std::vector<Prediction> predictions;  // for machines that are not this one
-  CostTable cost_table;  // the same to freeze, and what drafting costs
+  CostTable cost_table;                 // the same to freeze, and what drafting costs
 };
 
 // Random heads, as many as there are rates, with a shortlist. Plain and speculative runs take turns
