@@ -60,6 +60,16 @@ std::string DefaultSystem(std::string_view source) {
   return "";
 }
 
+// Whether a ChatML template describes functions, their calls and what they gave as Hermes models
+// have it (tool_calls.h).
+bool CallsTools(std::string_view source) {
+  return HasAll(source, {"You may call one or more functions to assist with the user query.",
+                         "within <tools></tools> XML tags:", "tojson", "</tools>",
+                         "return a json object with function name and arguments within",
+                         "<tool_call></tool_call> XML tags:", "message.tool_calls", "arguments",
+                         "<tool_response>", "</tool_response>"});
+}
+
 std::optional<ChatFamily> RecogniseChatMl(std::string_view source) {
   if (!HasAll(source, {"<|im_start|>", "<|im_end|>", "add_generation_prompt"})) return {};
   if (!HasAny(source, {"<|im_start|>assistant\\n", "<|im_start|>assistant\n"})) return {};
@@ -70,13 +80,26 @@ std::optional<ChatFamily> RecogniseChatMl(std::string_view source) {
     }
     std::string answer = "<|im_start|>assistant\n";
     if (HasAny(source, {"<|im_start|>assistant\\n<think>\\n'"})) answer += "<think>\n";
-    return ChatFamily{"qwen3", [answer](Messages chat) { return Qwen3(chat, answer); }};
+    ChatFamily family{"qwen3", [answer](Messages chat) { return Qwen3(chat, answer, {}); }};
+    family.thinks_first = answer.ends_with("<think>\n");
+    if (CallsTools(source)) {
+      family.render_tools = [answer](Messages chat, Tools tools) {
+        return Qwen3(chat, answer, tools);
+      };
+    }
+    return family;
   }
   if (HasAny(source, {"think", "strip", "trim", "bos_token", "strftime", "raise_exception"})) {
     return {};
   }
   const std::string system = DefaultSystem(source);
-  return ChatFamily{"chatml", [system](Messages chat) { return ChatMl(chat, system); }};
+  ChatFamily family{"chatml", [system](Messages chat) { return ChatMl(chat, system, {}); }};
+  if (CallsTools(source)) {
+    family.render_tools = [system](Messages chat, Tools tools) {
+      return ChatMl(chat, system, tools);
+    };
+  }
+  return family;
 }
 
 // The day that a template of Llama 3.1 and later names: today, or the one it spells out.

@@ -11,18 +11,27 @@
 #include <vector>
 
 #include "engine/tokenizer.h"
+#include "engine/tool_calls.h"
 
 namespace tern {
 
 struct ChatMessage {
-  std::string role;  // system, user or assistant
+  std::string role;  // system, user or assistant; tool for what a call gave
   std::string content;
+  std::vector<ToolCall> tool_calls;  // an assistant's, behind the content
 };
 
 struct ChatFamily {
   std::string name;
   // The whole prompt, without a beginning-of-sequence token, with the prompt for an answer.
   std::function<std::vector<PromptPart>(std::span<const ChatMessage>)> render;
+  // The same of chats in which functions may be called, each described by JSON as Python's
+  // json.dumps writes it; empty: the template knows nothing of functions.
+  std::function<std::vector<PromptPart>(std::span<const ChatMessage>,
+                                        std::span<const std::string> tools)>
+      render_tools;
+  // An answer begins inside a thought, so it cannot be a call at once.
+  bool thinks_first = false;
 };
 
 // The family of a template's text (without white space around it). `bos_token` and `eos_token` are

@@ -48,6 +48,40 @@ void RequireTurns(Messages messages) {
   }
 }
 
+// The system message of a chat with functions; `system` where the chat has none.
+void DescribeTools(Messages messages, const std::string& system, Tools tools, Prompt& prompt) {
+  prompt.Own("<|im_start|>system\n");
+  if (!messages.empty() && messages[0].role == "system") {
+    prompt.Said(messages[0].content).Own("\n\n");
+  } else if (!system.empty()) {
+    prompt.Own(system + "\n\n");
+  }
+  prompt.Own(
+      "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+      "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
+  for (const std::string& tool : tools) prompt.Own("\n").Said(tool);
+  prompt.Own(
+      "\n</tools>\n\nFor each function call, return a json object with function name and "
+      "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": "
+      "<function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n");
+}
+
+// As ToolCallGrammar has it.
+void Call(const ToolCall& call, Prompt& prompt) {
+  prompt.Own("<tool_call>\n{\"name\": \"").Said(call.name).Own("\", \"arguments\": ");
+  prompt.Said(call.arguments).Own("}\n</tool_call>");
+}
+
+// What a call gave; that of several in a row is one message of the user.
+void ToolResponse(Messages messages, size_t i, Prompt& prompt) {
+  const auto is_tool = [&](size_t at) {
+    return at < messages.size() && messages[at].role == "tool";
+  };
+  if (i == 0 || !is_tool(i - 1)) prompt.Own("<|im_start|>user");
+  prompt.Own("\n<tool_response>\n").Said(messages[i].content).Own("\n</tool_response>");
+  if (!is_tool(i + 1)) prompt.Own("<|im_end|>\n");
+}
+
 }  // namespace
 
 Parts Contents(Messages messages) {
@@ -90,7 +124,7 @@ Parts Llama3(Messages messages) {
 Parts Falcon3(Messages messages, const std::string& eos) {
   Prompt prompt;
   for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
+    const auto& [role, content, calls] = messages[i];
     prompt.Own("<|" + role + "|>\n").Said(content);
     if (role == "assistant") prompt.Own(eos);
     if (role != "assistant" || i + 1 < messages.size()) prompt.Own("\n");
@@ -100,24 +134,38 @@ Parts Falcon3(Messages messages, const std::string& eos) {
 
 Parts Zephyr(Messages messages, const std::string& eos) {
   Prompt prompt;
-  for (const auto& [role, content] : messages) {
+  for (const auto& [role, content, calls] : messages) {
     prompt.Own("<|" + role + "|>\n").Said(content).Own(eos + "\n");
   }
   return prompt.Own("<|assistant|>\n").Take();
 }
 
-Parts ChatMl(Messages messages, const std::string& system) {
+Parts ChatMl(Messages messages, const std::string& system, Tools tools) {
   Prompt prompt;
-  if (!system.empty() && (messages.empty() || messages[0].role != "system")) {
+  const bool instructed = !messages.empty() && messages[0].role == "system";
+  if (!tools.empty()) {
+    DescribeTools(messages, system, tools, prompt);
+    if (instructed) messages = messages.subspan(1);
+  } else if (!system.empty() && !instructed) {
     prompt.Own("<|im_start|>system\n" + system + "<|im_end|>\n");
   }
-  for (const auto& [role, content] : messages) {
-    prompt.Own("<|im_start|>" + role + "\n").Said(content).Own("<|im_end|>\n");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content, calls] = messages[i];
+    if (role == "tool") {
+      ToolResponse(messages, i, prompt);
+    } else if (!calls.empty()) {
+      prompt.Own("<|im_start|>assistant");
+      if (!content.empty()) prompt.Own("\n").Said(content);
+      for (const ToolCall& call : calls) Call(call, prompt.Own("\n"));
+      prompt.Own("<|im_end|>\n");
+    } else {
+      prompt.Own("<|im_start|>" + role + "\n").Said(content).Own("<|im_end|>\n");
+    }
   }
   return prompt.Own("<|im_start|>assistant\n").Take();
 }
 
-Parts Qwen3(Messages messages, const std::string& answer) {
+Parts Qwen3(Messages messages, const std::string& answer, Tools tools) {
   constexpr std::string_view kOpen = "<think>", kClose = "</think>";
   size_t last_question = messages.size();
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -127,8 +175,14 @@ Parts Qwen3(Messages messages, const std::string& answer) {
     if (messages[i].role == "user" && !from_tool) last_question = i;
   }
   Prompt prompt;
+  if (!tools.empty()) DescribeTools(messages, "", tools, prompt);
   for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
+    const auto& [role, content, calls] = messages[i];
+    if (i == 0 && role == "system" && !tools.empty()) continue;
+    if (role == "tool") {
+      ToolResponse(messages, i, prompt);
+      continue;
+    }
     prompt.Own("<|im_start|>" + role + "\n");
     if (role != "assistant") {
       prompt.Said(content).Own("<|im_end|>\n");
@@ -147,7 +201,12 @@ Parts Qwen3(Messages messages, const std::string& answer) {
       prompt.Own("<think>\n").Said(thought).Own("\n</think>\n\n");
       said = StripFront(said, '\n');
     }
-    prompt.Said(said).Own("<|im_end|>\n");
+    prompt.Said(said);
+    for (const ToolCall& call : calls) {
+      if (!said.empty() || &call != &calls.front()) prompt.Own("\n");
+      Call(call, prompt);
+    }
+    prompt.Own("<|im_end|>\n");
   }
   return prompt.Own(answer).Take();
 }
@@ -191,7 +250,7 @@ Parts Llama31(Messages messages, const std::string& date) {
 Parts Gemma(Messages messages) {
   RequireTurns(messages);
   Prompt prompt;
-  for (const auto& [role, content] : messages) {
+  for (const auto& [role, content, calls] : messages) {
     prompt.Own("<start_of_turn>" + (role == "assistant" ? "model" : role) + "\n");
     prompt.Said(Strip(content)).Own("<end_of_turn>\n");
   }

@@ -13,6 +13,7 @@ namespace tern::chat {
 
 using Messages = std::span<const ChatMessage>;
 using Parts = std::vector<PromptPart>;
+using Tools = std::span<const std::string>;
 
 Parts Contents(Messages messages);
 // A story: what the user writes opens or continues it, the assistant's part goes on from there.
@@ -28,11 +29,11 @@ Parts Llama31(Messages messages, const std::string& date);
 Parts Gemma(Messages messages);
 Parts Falcon3(Messages messages, const std::string& eos);
 Parts Zephyr(Messages messages, const std::string& eos);
-// `system` speaks first where the chat has no system message.
-Parts ChatMl(Messages messages, const std::string& system);
+// `system` speaks first where the chat has no system message. `tools` as in ChatFamily.
+Parts ChatMl(Messages messages, const std::string& system, Tools tools);
 // Answers' thoughts are left out, but those of answers behind the last question are kept, and the
 // very last answer has a place for them even where there are none.
-Parts Qwen3(Messages messages, const std::string& answer);
+Parts Qwen3(Messages messages, const std::string& answer, Tools tools);
 
 }  // namespace tern::chat
 

@@ -107,13 +107,20 @@ std::string ChatTemplate::Problem() const {
          "); ask for completions of a prompt instead";
 }
 
-std::vector<PromptPart> ChatTemplate::Render(std::span<const ChatMessage> messages) const {
+std::vector<PromptPart> ChatTemplate::Render(std::span<const ChatMessage> messages,
+                                             std::span<const std::string> tools) const {
   if (!family_) throw Unsupported(Problem());
   for (const ChatMessage& message : messages) {
+    if (TakesTools() && message.role == "tool") continue;
+    if (!TakesTools() && !message.tool_calls.empty())
+      throw Unsupported("this model's chats have no calls of functions: it has no form for them");
     if (message.role == "system" || message.role == "user" || message.role == "assistant") continue;
     throw InvalidArgument("role of a message is \"" + message.role +
                           "\", expected system, user or assistant");
   }
+  if (TakesTools()) return family_->render_tools(messages, tools);
+  if (!tools.empty())
+    throw Unsupported("this model's chat template has no place for functions to call");
   return family_->render(messages);
 }
 
@@ -123,8 +130,9 @@ bool ChatTemplate::WritesBos() const {
 }
 
 std::vector<TokenId> EncodeChat(const ModelConfig& config, const Tokenizer& tokenizer,
-                                const ChatTemplate& chat, std::span<const ChatMessage> messages) {
-  std::vector<TokenId> ids = EncodeParts(tokenizer, chat.Render(messages));
+                                const ChatTemplate& chat, std::span<const ChatMessage> messages,
+                                std::span<const std::string> tools) {
+  std::vector<TokenId> ids = EncodeParts(tokenizer, chat.Render(messages, tools));
   const TokenId bos = config.bos_token_id;
   const bool wanted = bos >= 0 && (chat.WritesBos() || tokenizer.bos() >= 0);
   if (wanted && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), bos);

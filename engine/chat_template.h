@@ -38,7 +38,13 @@ class ChatTemplate {
 
   // The prompt, without a beginning-of-sequence token: which one that is, and whether there is one,
   // the model and its tokenizer know. Throws kUnsupported saying Problem().
-  std::vector<PromptPart> Render(std::span<const ChatMessage> messages) const;
+  // `tools` as in ChatFamily::render_tools.
+  std::vector<PromptPart> Render(std::span<const ChatMessage> messages,
+                                 std::span<const std::string> tools = {}) const;
+  // Whether functions can be called: else Render takes no tools and no messages about them.
+  bool TakesTools() const { return family_ && family_->render_tools; }
+  // Whether an answer begins inside a thought.
+  bool ThinksFirst() const { return family_ && family_->thinks_first; }
 
   // True where the template writes the beginning-of-sequence token itself.
   bool WritesBos() const;
@@ -53,7 +59,8 @@ class ChatTemplate {
 // spelling in a message stays text. Throws as Render does, and kInvalidArgument where the prompt is
 // empty.
 std::vector<TokenId> EncodeChat(const ModelConfig& config, const Tokenizer& tokenizer,
-                                const ChatTemplate& chat, std::span<const ChatMessage> messages);
+                                const ChatTemplate& chat, std::span<const ChatMessage> messages,
+                                std::span<const std::string> tools = {});
 
 }  // namespace tern
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "engine/token_grammar.h"
 #include "kernels/check.h"
 
 namespace tern {
@@ -30,7 +31,9 @@ DraftControl::DraftControl(int32_t max_context, int32_t max_rows, const StepCost
   drafters_.reserve(extra_drafters_.size() + 1);
 }
 
-void DraftControl::Begin(const GenerationOptions& options, const AcceptanceReplay* replay) {
+void DraftControl::Begin(const GenerationOptions& options, GrammarText* grammar,
+                         const AcceptanceReplay* replay) {
+  grammar_ = grammar;
   drafters_.clear();
   kept_.Clear();
   mode_ = options.draft;
@@ -76,7 +79,7 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
     ProposeBeside(context);
   } else {
     for (Drafter* drafter : drafters_) Run(*drafter, context);
-    planner_->Plan(proposed_, max_rows, kept_);
+    Plan(max_rows);
   }
   TERN_CHECK(kept_.size() < max_rows)
       << kept_.size() + 1 << " rows planned, expected at most " << max_rows;
@@ -95,6 +98,11 @@ void DraftControl::Run(Drafter& drafter, const DraftContext& context) {
   if (!look_up) drafter_seconds_ += seconds.count();
 }
 
+void DraftControl::Plan(int32_t max_rows) {
+  if (grammar_ != nullptr) grammar_->Prune(proposed_);
+  planner_->Plan(proposed_, max_rows, kept_);
+}
+
 // Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
 double DraftControl::ExpectedGain() const {
   double gain = 1.0 - cost_.Relative(kept_.size() + 1);
@@ -106,14 +114,14 @@ double DraftControl::ExpectedGain() const {
 // gain more than they cost.
 void DraftControl::ProposeBeside(const DraftContext& context) {
   Run(ngram_, context);
-  planner_->Plan(proposed_, context.max_rows, kept_);
+  Plan(context.max_rows);
   const double share = cost_.token_seconds();
   if (share <= 0.0 || !gate_.ShouldDraft()) return;
   ran_drafters_ = true;
   const double before = ExpectedGain();
   const Clock::time_point start = Clock::now();
   for (const auto& drafter : extra_drafters_) Run(*drafter, context);
-  planner_->Plan(proposed_, context.max_rows, kept_);
+  Plan(context.max_rows);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());
   const double paid = cost_.frozen() ? cost_.draft_seconds() : draft_seconds_.Median();

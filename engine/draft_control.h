@@ -22,6 +22,8 @@
 
 namespace tern {
 
+class GrammarText;  // engine/token_grammar.h
+
 // Begin, then Propose and Report in turns. Not thread-safe. Allocates nothing after the
 // constructor, but for the strings of Describe.
 class DraftControl {
@@ -34,9 +36,11 @@ class DraftControl {
   DraftControl(const DraftControl&) = delete;
   DraftControl& operator=(const DraftControl&) = delete;
 
-  // A new text, drafted as options.draft and options.max_rows say. `replay` as in TextRequest; it
-  // outlives the text.
-  void Begin(const GenerationOptions& options, const AcceptanceReplay* replay = nullptr);
+  // A new text, drafted as options.draft and options.max_rows say. What `grammar` forbids is not
+  // kept; it outlives the text. Null: nothing is forbidden. `replay` as in TextRequest; it outlives
+  // the text.
+  void Begin(const GenerationOptions& options, GrammarText* grammar = nullptr,
+             const AcceptanceReplay* replay = nullptr);
 
   // The nodes to verify under the root, the last of `tokens`; none: a plain step. `hidden` as in
   // DraftContext. A path has `max_depth` nodes at most, the step `max_rows` rows, the root
@@ -61,6 +65,7 @@ class DraftControl {
  private:
   void Run(Drafter& drafter, const DraftContext& context);
   void ProposeBeside(const DraftContext& context);
+  void Plan(int32_t max_rows);
   double ExpectedGain() const;
 
   const StepCost& cost_;
@@ -74,6 +79,7 @@ class DraftControl {
   DraftGate gate_;                  // of extra_drafters_ in mode auto
   RecentMedian draft_seconds_;      // of theirs
   std::vector<Drafter*> drafters_;  // of the current text; empty = plain decoding
+  GrammarText* grammar_ = nullptr;
   Planner* planner_ = nullptr;
   DraftMode mode_ = DraftMode::kOff;
   SamplingOptions sampling_;  // of the current text

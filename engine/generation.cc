@@ -29,10 +29,15 @@ std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& to
   return ids;
 }
 
-TextModel::TextModel(const Model& model_in, const Tokenizer& tokenizer_in)
-    : model(model_in), tokenizer(tokenizer_in), eos(model_in.config.eos_token_ids) {
-  RequireTokenizerFits(model, tokenizer);
+std::vector<TokenId> EosTokens(const ModelConfig& config, const Tokenizer& tokenizer) {
+  std::vector<TokenId> eos = config.eos_token_ids;
   if (tokenizer.eos() >= 0) eos.push_back(tokenizer.eos());
+  return eos;
+}
+
+TextModel::TextModel(const Model& model_in, const Tokenizer& tokenizer_in)
+    : model(model_in), tokenizer(tokenizer_in), eos(EosTokens(model_in.config, tokenizer_in)) {
+  RequireTokenizerFits(model, tokenizer);
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id)
     max_piece_bytes = std::max(max_piece_bytes, tokenizer.PieceBytes(id).size());
 }
@@ -89,6 +94,11 @@ void Generation::Check(const ModelConfig& config, std::span<const TokenId> promp
     throw InvalidArgument("prompt token " + std::to_string(i) + " is " + std::to_string(prompt[i]) +
                           ", expected 0 to " + std::to_string(config.vocab_size - 1));
   }
+  if (options.grammar != nullptr && options.grammar->trie().vocab_size() != config.vocab_size) {
+    throw InvalidArgument("grammar is of a vocabulary of " +
+                          std::to_string(options.grammar->trie().vocab_size()) +
+                          " tokens, expected the model's " + std::to_string(config.vocab_size));
+  }
   const auto& bias = options.sampling.logit_bias;
   if (!bias.empty() && bias.rbegin()->first >= config.vocab_size) {
     throw InvalidArgument("logit_bias has token id " + std::to_string(bias.rbegin()->first) +
@@ -128,7 +138,9 @@ void Generation::Begin(std::span<const TokenId> prompt, const GenerationOptions&
     counts_ = TokenCounts(model.config.vocab_size, max_context_);
     counts_.AddPrompt(prompt);
   }
-  drafting_.Begin(options_, replay_);
+  grammar_.reset();
+  if (options.grammar != nullptr) grammar_.emplace(options.grammar);
+  drafting_.Begin(options_, grammar_ ? &*grammar_ : nullptr, replay_);
 }
 
 // `parent` is a row of this text, -1 the last committed token.
@@ -246,6 +258,9 @@ void Generation::Count(int32_t emitted) {
 // The token behind a row of this text whose history is all of tokens_. `at` is its place among the
 // rows whose logits, or bounds of them, the pass computed; -1: it did not.
 TokenId Generation::Choose(int32_t row, int32_t at, const ForwardResult& result) {
+  // What a grammar leaves no choice of costs nothing.
+  if (grammar_ && options_.logprobs < 0 && grammar_->AllowedCount() == 1)
+    return grammar_->Allowed().First();
   const std::span<const float> hidden = Hidden(row, result);
   if (screens_) {
     if (const std::optional<TokenId> token = ChooseScreened(hidden, at, result)) return *token;
@@ -269,7 +284,7 @@ std::optional<TokenId> Generation::ChooseScreened(std::span<const float> hidden,
     screened.Screen({hidden.data(), 1, hidden.size()}, model.OutputEmbedding(), model.screen);
   const std::optional<TokenId> token =
       SampleScreened(screened, static_cast<size_t>(std::max(at, 0)), options_.sampling,
-                     static_cast<int32_t>(tokens_.size()), scratch_.sampler);
+                     static_cast<int32_t>(tokens_.size()), scratch_.sampler, Allowed());
   ++result_.timings.screened;
   if (!token) ++result_.timings.screen_fallbacks;
   return token;
@@ -277,7 +292,8 @@ std::optional<TokenId> Generation::ChooseScreened(std::span<const float> hidden,
 
 TokenId Generation::Sample(std::span<const float> logits) {
   const auto position = static_cast<int32_t>(tokens_.size());
-  const TokenId token = SampleToken(logits, options_.sampling, position, counts_, scratch_.sampler);
+  const TokenId token =
+      SampleToken(logits, options_.sampling, position, counts_, scratch_.sampler, Allowed());
   if (options_.logprobs >= 0) RecordLogprobs(logits, token);
   return token;
 }
@@ -334,9 +350,15 @@ std::optional<FinishReason> Generation::Append(TokenId token) {
   if (options_.sampling.Penalises()) counts_.Push(token);
   if (!options_.ignore_eos && text_model_.IsEos(token)) return FinishReason::kEos;
   if (text_.Append(text_model_.Piece(token))) return FinishReason::kStopString;
+  if (grammar_) {
+    grammar_->Append(token);
+    if (grammar_->complete()) return FinishReason::kGrammar;
+  }
   if (result_.token_ids.size() == static_cast<size_t>(options_.max_tokens))
     return FinishReason::kMaxTokens;
   if (tokens_.size() == static_cast<size_t>(max_context_)) return FinishReason::kContext;
+  // The text is cut short as if it had run out of tokens.
+  if (grammar_ && grammar_->stuck()) return FinishReason::kMaxTokens;
   return std::nullopt;
 }
 

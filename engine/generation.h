@@ -21,6 +21,7 @@
 #include "engine/screened_sampler.h"
 #include "engine/text_stream.h"
 #include "engine/token_counts.h"
+#include "engine/token_grammar.h"
 #include "engine/tokenizer.h"
 #include "engine/transformer.h"
 
@@ -33,6 +34,9 @@ void RequireTokenizerFits(const Model& model, const Tokenizer& tokenizer);
 // configuration and the tokenizer have one. Throws Error(kInvalidArgument) where `text` is empty.
 std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
                                   std::string_view text);
+
+// The tokens that end a text: the configuration's and the tokenizer's.
+std::vector<TokenId> EosTokens(const ModelConfig& config, const Tokenizer& tokenizer);
 
 // A model and its tokenizer, and what all texts from them share.
 struct TextModel {
@@ -137,6 +141,7 @@ class Generation {
   void RecordLogprobs(std::span<const float> logits, TokenId token);
   void FindTypicalPath(const ForwardResult& result);
   void DecideChildren(int32_t node, const ForwardResult& result);
+  const TokenMask* Allowed() { return grammar_ ? &grammar_->Allowed() : nullptr; }
   std::optional<FinishReason> Append(TokenId token);
   void Count(int32_t emitted);
   std::span<const float> Hidden(int32_t row, const ForwardResult& result) const {
@@ -148,7 +153,8 @@ class Generation {
   int32_t max_context_, max_rows_;
   float logits_threshold_;  // a drafted row of a lower score gets no logits in the pass
   TextStream text_;
-  TokenCounts counts_;  // sized on the first request with penalties
+  TokenCounts counts_;                  // sized on the first request with penalties
+  std::optional<GrammarText> grammar_;  // of a text that has one
   DraftControl drafting_;
 
   // The rows in the pass under way.

@@ -51,6 +51,8 @@ void GenerationOptions::Validate() const {
   for (const std::string& stop : stops) {
     if (stop.empty()) throw InvalidArgument("stop has an empty string, expected at least one byte");
   }
+  if (ignore_eos && grammar != nullptr)
+    throw InvalidArgument("ignore_eos is true, expected false where the text follows a grammar");
   CheckRange("logprobs", logprobs, -1, kMaxLogprobs);
   CheckRange("max_rows", max_rows, 1, kMaxRows);
   CheckRange("prefill_chunk", prefill_chunk, 1, kMaxPrefillChunk);

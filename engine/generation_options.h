@@ -3,6 +3,7 @@
 #define TERN_ENGINE_GENERATION_OPTIONS_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "engine/typical_acceptance.h"
 
 namespace tern {
+
+class TokenGrammar;  // engine/token_grammar.h
 
 // How drafted tokens are proposed and how many are verified at once. The text never depends on it
 // (but for GenerationOptions::typical).
@@ -32,7 +35,10 @@ struct GenerationOptions {
   std::vector<std::string>
       stops;                // the text ends before the first of these, none empty, at most 64
   bool ignore_eos = false;  // go on after an end-of-sequence token
-  int32_t logprobs = -1;    // top tokens to report per token, 0 to 20; -1 = no log-probabilities
+  // What the text must be, and where it may end; null: anything. Of the model's own vocabulary. Not
+  // together with ignore_eos.
+  std::shared_ptr<const TokenGrammar> grammar;
+  int32_t logprobs = -1;  // top tokens to report per token, 0 to 20; -1 = no log-probabilities
   DraftMode draft = DraftMode::kAuto;
   int32_t max_rows = 8;         // rows of a verification at most, root included, 1 to 64
   int32_t prefill_chunk = 256;  // prompt tokens per pass, 1 to 4096

@@ -4,7 +4,9 @@ namespace tern {
 
 std::string_view ToString(FinishReason reason) {
   if (reason == FinishReason::kCancelled) return "cancelled";
-  return reason == FinishReason::kEos || reason == FinishReason::kStopString ? "stop" : "length";
+  const bool stopped = reason == FinishReason::kEos || reason == FinishReason::kStopString ||
+                       reason == FinishReason::kGrammar;
+  return stopped ? "stop" : "length";
 }
 
 }  // namespace tern

@@ -20,11 +20,12 @@ struct StepFacts;  // engine/step_facts.h
 enum class FinishReason {
   kEos,         // an end-of-sequence token
   kStopString,  // one of GenerationOptions::stops
+  kGrammar,     // GenerationOptions::grammar: the text is whole and nothing may follow
   kMaxTokens,   // GenerationOptions::max_tokens
   kContext,     // prompt and text fill the context
   kCancelled,   // the StepCallback asked for it
 };
-// The OpenAI API's names: "stop" for the first two, "length" for the next two; "cancelled".
+// The OpenAI API's names: "stop" for the first three, "length" for the next two; "cancelled".
 std::string_view ToString(FinishReason reason);
 
 struct GenerationResult {

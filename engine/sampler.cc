@@ -19,10 +19,11 @@ void CheckRange(const char* field, double value, double low, double high, const 
                         range);
 }
 
-// The row with penalties and bias: `logits` itself where there are none.
+// The row with penalties, bias and what is allowed: `logits` itself where there are none.
 std::span<const float> Adjust(std::span<const float> logits, const SamplingOptions& options,
-                              const TokenCounts& counts, std::span<float> adjusted) {
-  if (!options.Penalises() && options.logit_bias.empty()) return logits;
+                              const TokenCounts& counts, const TokenMask* allowed,
+                              std::span<float> adjusted) {
+  if (!options.Penalises() && options.logit_bias.empty() && allowed == nullptr) return logits;
   std::copy(logits.begin(), logits.end(), adjusted.begin());
   if (options.Penalises()) {
     for (TokenId token : counts.distinct()) {
@@ -37,6 +38,7 @@ std::span<const float> Adjust(std::span<const float> logits, const SamplingOptio
     }
   }
   for (const auto& [token, bias] : options.logit_bias) adjusted[static_cast<size_t>(token)] += bias;
+  if (allowed != nullptr) allowed->Forbid(adjusted);
   return adjusted;
 }
 
@@ -111,10 +113,10 @@ void SamplingOptions::Validate() const {
 }
 
 TokenId SampleToken(std::span<const float> logits, const SamplingOptions& options, int32_t position,
-                    const TokenCounts& counts, SamplerScratch& scratch) {
+                    const TokenCounts& counts, SamplerScratch& scratch, const TokenMask* allowed) {
   TERN_CHECK(logits.size() <= scratch.logits.size()) << logits.size() << " logits";
   const std::span<const float> row =
-      Adjust(logits, options, counts, scratch.logits.span().first(logits.size()));
+      Adjust(logits, options, counts, allowed, scratch.logits.span().first(logits.size()));
   const TokenId top = ArgMax(row);
   if (options.temperature == 0.0f) return top;
 
@@ -138,7 +140,7 @@ double TokenDistribution(std::span<const float> logits, const SamplingOptions& o
                          std::span<double> probabilities, SamplerScratch& scratch) {
   TERN_CHECK(options.temperature > 0.0f && logits.size() <= scratch.logits.size());
   const std::span<const float> row =
-      Adjust(logits, options, counts, scratch.logits.span().first(logits.size()));
+      Adjust(logits, options, counts, nullptr, scratch.logits.span().first(logits.size()));
   const Weights weight{row[static_cast<size_t>(ArgMax(row))], options.temperature};
   const std::span<float> weights = scratch.noise.span().first(row.size());
   std::fill(weights.begin(), weights.end(), 0.0f);

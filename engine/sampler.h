@@ -8,16 +8,17 @@
 
 #include "engine/batch.h"
 #include "engine/token_counts.h"
+#include "engine/token_mask.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/top_k.h"
 
 namespace tern {
 
-// Applied in this order: repetition, frequency and presence penalty, logit bias, temperature,
-// top-k, top-p, min-p. The order of the filters and the repetition penalty are those of Hugging
-// Face transformers (temperature first, so that top-p and min-p see the tempered distribution;
-// llama.cpp's default tempers last); frequency and presence penalty and bias are those of the
-// OpenAI API.
+// Applied in this order: repetition, frequency and presence penalty, logit bias, the tokens that a
+// grammar allows, temperature, top-k, top-p, min-p. The order of the filters and the repetition
+// penalty are those of Hugging Face transformers (temperature first, so that top-p and min-p see
+// the tempered distribution; llama.cpp's default tempers last); frequency and presence penalty and
+// bias are those of the OpenAI API.
 struct SamplingOptions {
   float temperature = 0.0f;  // 0 = greedy; otherwise [0.001, 100]
   int32_t top_k = 0;         // keep the k largest logits; 0 = all
@@ -64,9 +65,11 @@ class SamplerScratch {
 //   counts    of the row's history: committed tokens and the row's ancestors, never its siblings.
 //   Only read
 //             where options.Penalises().
+//   allowed   the tokens to choose from, at least one; null: all
 // Depends on nothing else: not on earlier calls, not on the scratch's content. Allocates nothing.
 TokenId SampleToken(std::span<const float> logits, const SamplingOptions& options, int32_t position,
-                    const TokenCounts& counts, SamplerScratch& scratch);
+                    const TokenCounts& counts, SamplerScratch& scratch,
+                    const TokenMask* allowed = nullptr);
 
 // The distribution that SampleToken draws from: fills `probabilities` with those of `tokens`, 0 for
 // tokens that the filters leave out, and returns its entropy in nats. REQUIRES a temperature above

@@ -23,6 +23,7 @@ struct Draw {
   const SamplingOptions& options;
   int32_t position;
   SamplerScratch& scratch;
+  const TokenMask* allowed;  // null: all
 
   size_t vocab() const { return screened.vocab(); }
   std::span<const float> lows() const { return scratch.lows.span().first(vocab()); }
@@ -49,7 +50,10 @@ std::span<const TokenId> MayReach(const Draw& d, float least, size_t most) {
 std::span<ScoredIndex> Candidates(const Draw& d, std::span<const TokenId> tokens) {
   const std::span<float> logits = d.scratch.logits.span().first(tokens.size());
   d.screened.Exact(d.row, tokens, logits);
-  for (size_t i = 0; i < tokens.size(); ++i) d.scratch.candidates[i] = {tokens[i], logits[i]};
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool forbidden = d.allowed != nullptr && !d.allowed->Has(tokens[i]);
+    d.scratch.candidates[i] = {tokens[i], forbidden ? TokenMask::kForbidden : logits[i]};
+  }
   return d.scratch.candidates.span().first(tokens.size());
 }
 
@@ -74,6 +78,15 @@ std::optional<TokenId> Unfiltered(const Draw& d) {
   BestToken best(d.options, d.position);
   for (const ScoredIndex& item : Candidates(d, tokens)) best.Consider(item.index, item.value);
   return best.token();
+}
+
+// The largest logit, where only some tokens are allowed.
+std::optional<TokenId> GreedyAmongAllowed(const Draw& d) {
+  const float largest = *std::max_element(d.lows().begin(), d.lows().end());
+  const std::span<const TokenId> tokens = MayReach(d, largest, MostCandidates(d));
+  if (tokens.empty()) return std::nullopt;
+  const std::span<const ScoredIndex> candidates = Candidates(d, tokens);
+  return std::min_element(candidates.begin(), candidates.end(), Before)->index;
 }
 
 std::optional<TokenId> MinP(const Draw& d) {
@@ -191,12 +204,21 @@ bool CanScreen(const SamplingOptions& options) {
 
 std::optional<TokenId> SampleScreened(ScreenedLogits& screened, size_t row,
                                       const SamplingOptions& options, int32_t position,
-                                      SamplerScratch& scratch) {
+                                      SamplerScratch& scratch, const TokenMask* allowed) {
   TERN_CHECK(screened.vocab() <= scratch.lows.size()) << screened.vocab() << " logits";
-  if (options.temperature == 0.0f) return screened.ArgMax(row);
-  const Draw draw{screened, row, options, position, scratch};
+  const bool greedy = options.temperature == 0.0f;
+  if (greedy) {
+    const TokenId token = screened.ArgMax(row);
+    if (allowed == nullptr || allowed->Has(token)) return token;
+  }
+  const Draw draw{screened, row, options, position, scratch, allowed};
   screened.Bounds(row, scratch.lows.span().first(draw.vocab()),
                   scratch.highs.span().first(draw.vocab()));
+  if (allowed != nullptr) {
+    allowed->Forbid(scratch.lows.span().first(draw.vocab()));
+    allowed->Forbid(scratch.highs.span().first(draw.vocab()));
+  }
+  if (greedy) return GreedyAmongAllowed(draw);
   const bool all_ranks =
       options.top_k == 0 || static_cast<size_t>(options.top_k) >= screened.vocab();
   if (!all_ranks) return TopKOf(draw);

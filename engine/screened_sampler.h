@@ -28,7 +28,7 @@ bool CanScreen(const SamplingOptions& options);
 //   none of these    those whose logit / temperature + noise may be the largest
 std::optional<TokenId> SampleScreened(ScreenedLogits& screened, size_t row,
                                       const SamplingOptions& options, int32_t position,
-                                      SamplerScratch& scratch);
+                                      SamplerScratch& scratch, const TokenMask* allowed = nullptr);
 
 }  // namespace tern
 

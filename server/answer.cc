@@ -9,10 +9,13 @@ Answer::Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& toke
                std::span<const Sequence> sequences)
     : head_(std::move(head)), request_(request), tokenizer_(tokenizer), choices_(sequences.size()) {
   const auto n = static_cast<size_t>(request.n);
+  std::vector<std::string> names;
+  for (const ToolSignature& tool : request.tools.callable) names.push_back(tool.name);
   for (size_t i = 0; i < choices_.size(); ++i) {
     const std::vector<TokenId>& ids = sequences[i].prompt;
     if (i % n == 0) prompt_tokens_ += static_cast<int64_t>(ids.size());
     Choice& choice = choices_[i];
+    if (request.tools.choice != ToolRequest::Choice::kNone) choice.calls.emplace(names);
     if (request.echo) choice.echo.emplace(tokenizer, request.prompts[i / n], ids);
     if (request.generation.logprobs < 0) continue;
     const size_t before = choice.echo ? choice.echo->characters() : 0;
@@ -106,13 +109,40 @@ std::string Answer::Stream(const JobEvent& event) {
   const size_t choice = event.sequence;
   if (event.kind == JobEvent::Kind::kPiece) {
     const std::vector<ShownToken> shown = Shown(event, event.text.size());
-    return ToEvent(Chunk(choice, &event.text, shown, event.tokens.ids, nullptr));
+    auto& calls = choices_[choice].calls;
+    const std::string text = calls ? calls->Feed(event.text) : event.text;
+    if (text.empty() && shown.empty() && !request_.return_token_ids) return "";
+    return ToEvent(Chunk(choice, &text, shown, event.tokens.ids, nullptr));
   }
-  Count(event.sequence, event.result);
+  return EndOfChoice(event);
+}
+
+// What was held back, calls and the reason.
+std::string Answer::EndOfChoice(const JobEvent& event) {
+  const size_t choice = event.sequence;
+  Count(choice, event.result);
   const std::vector<ShownToken> shown = Shown(event, 0);
-  const std::string reason(ToString(event.result.finish_reason));
+  std::string events, reason(ToString(event.result.finish_reason));
+  if (choices_[choice].calls) {
+    const ToolCallReader::Rest rest = choices_[choice].calls->Finish();
+    if (!rest.text.empty()) events += ToEvent(Chunk(choice, &rest.text, {}, {}, nullptr));
+    for (size_t i = 0; i < rest.calls.size(); ++i) {
+      OrderedJson chunk = Chunk(choice, nullptr, {}, {}, nullptr);
+      OrderedJson call = {{"index", i}};
+      call.update(ToolCallJson(rest.calls[i], CallId(choice, i)));
+      chunk["choices"][0]["delta"] = {{"tool_calls", OrderedJson::array({std::move(call)})}};
+      events += ToEvent(chunk);
+    }
+    if (!rest.calls.empty() && reason == "stop") reason = "tool_calls";
+  }
   OrderedJson chunk = Chunk(choice, nullptr, shown, event.tokens.ids, reason.c_str());
-  return done() ? LastChunk(std::move(chunk)) : ToEvent(chunk);
+  return events + (done() ? LastChunk(std::move(chunk)) : ToEvent(chunk));
+}
+
+// Of the answer's id, and so as random.
+std::string Answer::CallId(size_t choice, size_t call) const {
+  return "call_" + head_.id.substr(head_.id.find('-') + 1) + "_" + std::to_string(choice) + "_" +
+         std::to_string(call);
 }
 
 // `chunk`, the usage where asked for, and the end of the stream. The last object has the timings.
@@ -133,9 +163,24 @@ void Answer::Finish(const JobEvent& event) {
   Count(event.sequence, result);
   Choice& choice = choices_[event.sequence];
   OrderedJson& json = choice.json;
+  std::string reason(ToString(result.finish_reason));
   json = {{"index", event.sequence}};
   if (chat()) {
-    json["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
+    OrderedJson& message =
+        json["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
+    if (auto& calls = choice.calls) {
+      const std::string before = calls->Feed(result.text);
+      const ToolCallReader::Rest rest = calls->Finish();
+      if (!rest.calls.empty()) {
+        const std::string content = before + rest.text;
+        const bool blank = content.find_first_not_of(" \t\r\n") == std::string::npos;
+        message["content"] = blank ? OrderedJson() : OrderedJson(content);
+        OrderedJson& list = message["tool_calls"] = OrderedJson::array();
+        for (size_t i = 0; i < rest.calls.size(); ++i)
+          list.push_back(ToolCallJson(rest.calls[i], CallId(event.sequence, i)));
+        if (reason == "stop") reason = "tool_calls";
+      }
+    }
   } else {
     json["text"] = (choice.echo ? choice.echo->text() : "") + result.text;
   }
@@ -144,7 +189,7 @@ void Answer::Finish(const JobEvent& event) {
   json["logprobs"] = request_.generation.logprobs < 0
                          ? OrderedJson()
                          : LogprobsJson(request_.dialect, tokenizer_, shown);
-  json["finish_reason"] = ToString(result.finish_reason);
+  json["finish_reason"] = reason;
   if (request_.return_token_ids) json["token_ids"] = result.token_ids;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/tokenizer.h"
+#include "engine/tool_calls.h"
 #include "server/api_types.h"
 #include "server/echo.h"
 #include "server/event_queue.h"
@@ -51,12 +52,15 @@ class Answer {
     OrderedJson json;                // in the whole answer
     std::vector<TextTokens> tokens;  // one, where log-probabilities are asked for
     std::optional<Echo> echo;
-    std::vector<ShownToken> prompt;  // of the echo, until they are shown
+    std::vector<ShownToken> prompt;       // of the echo, until they are shown
+    std::optional<ToolCallReader> calls;  // where functions may be called
   };
   OrderedJson Frame(const char* object) const;
   OrderedJson Chunk(size_t choice, const std::string* text, const std::vector<ShownToken>& shown,
                     const std::vector<TokenId>& ids, const char* finish_reason) const;
   std::vector<ShownToken> Shown(const JobEvent& event, size_t text_bytes);
+  std::string CallId(size_t choice, size_t call) const;
+  std::string EndOfChoice(const JobEvent& event);
   void Count(size_t choice, const GenerationResult& result);
   std::string LastChunk(OrderedJson chunk) const;
   bool chat() const { return request_.dialect == Dialect::kChat; }

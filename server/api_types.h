@@ -12,6 +12,7 @@
 
 #include "engine/chat_template.h"
 #include "engine/generation_options.h"
+#include "engine/tool_calls.h"
 
 namespace tern {
 
@@ -21,12 +22,31 @@ enum class Dialect { kCompletion, kChat };
 
 using PromptInput = std::variant<std::string, std::vector<TokenId>>;
 
+// What a request wants its text to be: the field response_format.
+struct OutputFormat {
+  enum class Kind { kText, kJsonObject, kJsonSchema };
+  Kind kind = Kind::kText;
+  std::string schema;  // of kJsonSchema, as it was sent
+};
+
+// The functions that an answer may call: the fields tools and tool_choice.
+struct ToolRequest {
+  enum class Choice { kNone, kAuto, kRequired };
+  Choice choice = Choice::kNone;
+  std::vector<ToolSignature> functions;
+  std::vector<std::string> descriptions;  // of each, for the chat template
+  std::vector<ToolSignature> callable;    // all, or the one that tool_choice names
+  bool several = true;                    // calls in an answer
+};
+
 struct ApiRequest {
   Dialect dialect = Dialect::kCompletion;
   std::string model;                  // empty: whichever is served
   std::vector<PromptInput> prompts;   // of a completion, at least one
   std::vector<ChatMessage> messages;  // of a chat, at least one
-  GenerationOptions generation;       // seed is set only where has_seed
+  GenerationOptions generation;       // seed is set only where has_seed; grammar never
+  OutputFormat output;
+  ToolRequest tools;  // of a chat
   bool has_seed = false;
   int32_t n = 1;                 // texts per prompt
   double timeout_seconds = 0.0;  // from arrival to the answer's end; 0: as the server says

@@ -143,7 +143,9 @@ bool Exchange::StreamEvents(const Writer& write, const GoneCheck& gone) {
     silent = milliseconds(0);
     if (event->kind == JobEvent::Kind::kError) throw Failed(*event);
     const bool prompt = event->kind == JobEvent::Kind::kPrompt;
-    if (!write(prompt ? answer_.TakePrompt(*event) : answer_.Stream(*event))) return false;
+    // Empty where a piece may be a call's begin and is held back.
+    const std::string events = prompt ? answer_.TakePrompt(*event) : answer_.Stream(*event);
+    if (!events.empty() && !write(events)) return false;
   }
   return true;
 }
@@ -156,10 +158,32 @@ void CompletionService::CheckModel(const std::string& id, const std::string& par
       param);
 }
 
+// What the prompt describes: nothing where nothing may be called.
+std::span<const std::string> CompletionService::ToolsOf(const ApiRequest& request) {
+  if (request.tools.choice == ToolRequest::Choice::kNone) return {};
+  return request.tools.descriptions;
+}
+
+void CompletionService::CheckTools(const ApiRequest& request) const {
+  if (request.tools.choice == ToolRequest::Choice::kNone) return;
+  const ChatTemplate& chat = served_.chat_template;
+  if (!chat.TakesTools()) {
+    throw UnsupportedField("tools", "tools: this model's chat template (" + chat.family() +
+                                        ") has no place for functions; leave them out");
+  }
+  if (request.tools.choice == ToolRequest::Choice::kRequired && chat.ThinksFirst()) {
+    throw UnsupportedField("tool_choice",
+                           "tool_choice: this model's answers begin with a thought and cannot be "
+                           "made to call a function at once, expected auto or none");
+  }
+}
+
 std::vector<std::vector<TokenId>> CompletionService::EncodeAll(const ApiRequest& request) const {
   std::vector<std::vector<TokenId>> all;
   if (request.dialect == Dialect::kChat) {
-    all.push_back(EncodeMessages(served_, request.messages));
+    RequireChatTemplate(served_);
+    CheckTools(request);
+    all.push_back(EncodeMessages(served_, request.messages, ToolsOf(request)));
   } else {
     const bool one = request.prompts.size() == 1;
     for (size_t i = 0; i < request.prompts.size(); ++i)
@@ -186,6 +210,7 @@ std::shared_ptr<Exchange> CompletionService::Begin(Dialect dialect, std::string_
                                      std::to_string(bias.rbegin()->first) + ", expected 0 to " +
                                      std::to_string(served_.config.vocab_size - 1));
   }
+  request.generation.grammar = grammars_.Get(request.output, request.tools);
   if (!request.has_seed) request.generation.sampling.seed = RandomSeed();
   std::vector<Sequence> sequences;
   for (const std::vector<TokenId>& ids : EncodeAll(request)) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@
 #include "server/api_types.h"
 #include "server/compute_thread.h"
 #include "server/event_queue.h"
+#include "server/grammar_store.h"
 #include "server/served_model.h"
 #include "server/traffic_recorder.h"
 
@@ -68,7 +70,10 @@ class CompletionService {
  public:
   CompletionService(const ServedModel& served, ComputeThread& compute,
                     const ServiceOptions& options = {})
-      : served_(served), compute_(compute), options_(options) {}
+      : served_(served),
+        compute_(compute),
+        options_(options),
+        grammars_(served.config, served.tokenizer) {}
 
   // Checks and queues a request. Throws RequestError: 400 and 404 where it is wrong, 429 where the
   // queue is full.
@@ -82,10 +87,13 @@ class CompletionService {
 
  private:
   std::vector<std::vector<TokenId>> EncodeAll(const ApiRequest& request) const;
+  static std::span<const std::string> ToolsOf(const ApiRequest& request);
+  void CheckTools(const ApiRequest& request) const;
 
   const ServedModel& served_;
   ComputeThread& compute_;
   const ServiceOptions options_;
+  GrammarStore grammars_;
 };
 
 }  // namespace tern

@@ -1,7 +1,12 @@
 #include "server/prompt_fields.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <string>
+#include <utility>
+
+#include "server/tool_fields.h"
 
 namespace tern {
 namespace {
@@ -52,19 +57,17 @@ ChatMessage ParseMessage(const Json& value, const std::string& path) {
                        path + ".role is missing, expected system, user or assistant",
                        path + ".role");
   }
-  if (*role == "tool" || *role == "function") {
-    throw UnsupportedField(path + ".role", path + ".role is \"" + *role +
-                                               "\": tools are not supported by this server");
+  constexpr const char* kRoles[] = {"system", "developer", "user", "assistant", "tool"};
+  if (std::ranges::find(kRoles, *role) == std::end(kRoles)) {
+    throw WrongValue(path + ".role", value["role"], "system, developer, user, assistant or tool");
   }
-  if (*role != "system" && *role != "developer" && *role != "user" && *role != "assistant") {
-    throw WrongValue(path + ".role", value["role"], "system, developer, user or assistant");
-  }
-  if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !AsksForNothing(*calls)) {
-    throw UnsupportedField(path + ".tool_calls",
-                           path + ".tool_calls: tools are not supported by this server");
-  }
+  std::vector<ToolCall> calls;
+  if (*role == "assistant") calls = ParseToolCalls(message);
+  // A message of calls alone has no content.
+  const bool silent = !calls.empty() && message.Find("content") == nullptr;
   // "developer" is the newer name of the same role.
-  return {*role == "developer" ? "system" : *role, ParseContent(message)};
+  return {*role == "developer" ? "system" : *role, silent ? "" : ParseContent(message),
+          std::move(calls)};
 }
 
 }  // namespace

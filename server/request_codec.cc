@@ -9,7 +9,9 @@
 
 #include "engine/error.h"
 #include "server/json_fields.h"
+#include "server/output_format.h"
 #include "server/prompt_fields.h"
+#include "server/tool_fields.h"
 
 namespace tern {
 namespace {
@@ -36,8 +38,6 @@ constexpr Refused kRefused[] = {{"audio", {}},
                                 {"prompt_logprobs", {}},
                                 {"structured_outputs", {}},
                                 {"suffix", {}},
-                                {"tool_choice", {"none", "auto"}},
-                                {"tools", {}},
                                 {"use_beam_search", {}},
                                 {"web_search_options", {}}};
 
@@ -49,15 +49,6 @@ void RefuseWhatIsNotDone(const JsonFields& fields) {
     if (std::any_of(refused.harmless.begin(), refused.harmless.end(), is_value)) continue;
     throw UnsupportedField(
         refused.name, std::string(refused.name) + " is not supported by this server; leave it out");
-  }
-  if (const Json* format = fields.Find("response_format")) {
-    if (!format->is_object()) throw WrongValue("response_format", *format, "an object");
-    const auto type = JsonFields(*format, "response_format.").String("type");
-    if (type != "text") {
-      throw UnsupportedField("response_format.type",
-                             "response_format.type is " + (type ? "\"" + *type + "\"" : "missing") +
-                                 ", expected \"text\": other formats are not supported");
-    }
   }
   if (const Json* modalities = fields.Find("modalities")) {
     if (*modalities != Json::array({"text"})) {
@@ -203,6 +194,18 @@ void ParseCounts(const JsonFields& fields, ApiRequest& request) {
   }
 }
 
+// Calls of functions are text of their own form.
+void CheckTools(const ApiRequest& request) {
+  if (request.tools.choice == ToolRequest::Choice::kNone) return;
+  if (request.dialect == Dialect::kCompletion)
+    throw UnsupportedField("tools", "tools are taken by chats only, expected none in a completion");
+  if (request.output.kind != OutputFormat::Kind::kText) {
+    throw BadField("response_format",
+                   "response_format is given beside tools, expected one of them; or tool_choice "
+                   "\"none\"");
+  }
+}
+
 // Limits that the engine itself sets; its messages begin with the field's name.
 void CheckLimits(const GenerationOptions& generation) {
   try {
@@ -238,6 +241,15 @@ ApiRequest ParseRequest(Dialect dialect, std::string_view body) {
   ParseStop(fields, generation);
   ParseSpeculation(fields, generation);
   generation.ignore_eos = fields.Bool("ignore_eos").value_or(false);
+  request.output = ParseOutputFormat(fields, body);
+  request.tools = ParseTools(fields, body);
+  CheckTools(request);
+  const bool formatted = request.output.kind != OutputFormat::Kind::kText ||
+                         request.tools.choice == ToolRequest::Choice::kRequired;
+  if (formatted && generation.ignore_eos) {
+    throw BadField("ignore_eos",
+                   "ignore_eos is true, expected false where the text has a form to keep to");
+  }
   if (const auto seed = fields.Integer("seed", std::numeric_limits<int64_t>::min(),
                                        std::numeric_limits<int64_t>::max())) {
     generation.sampling.seed = static_cast<uint64_t>(*seed);

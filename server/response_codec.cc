@@ -170,6 +170,12 @@ OrderedJson LogprobsJson(Dialect dialect, const Tokenizer& tokenizer,
                                    : CompletionLogprobs(tokenizer, tokens);
 }
 
+OrderedJson ToolCallJson(const ToolCall& call, const std::string& id) {
+  return {{"id", id},
+          {"type", "function"},
+          {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
+}
+
 OrderedJson ModelJson(const std::string& id, int64_t created, int32_t max_context) {
   return {{"id", id},
           {"object", "model"},

@@ -34,6 +34,9 @@ OrderedJson UsageJson(int64_t prompt_tokens, int64_t cached_tokens, int64_t comp
 OrderedJson LogprobsJson(Dialect dialect, const Tokenizer& tokenizer,
                          std::span<const ShownToken> tokens);
 
+// A call as messages and deltas have it.
+OrderedJson ToolCallJson(const ToolCall& call, const std::string& id);
+
 OrderedJson ModelJson(const std::string& id, int64_t created, int32_t max_context);
 
 }  // namespace tern

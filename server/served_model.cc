@@ -34,10 +34,11 @@ void RequireChatTemplate(const ServedModel& served) {
 }
 
 std::vector<TokenId> EncodeMessages(const ServedModel& served,
-                                    std::span<const ChatMessage> messages) {
+                                    std::span<const ChatMessage> messages,
+                                    std::span<const std::string> tools) {
   RequireChatTemplate(served);
   try {
-    return EncodeChat(served.config, served.tokenizer, served.chat_template, messages);
+    return EncodeChat(served.config, served.tokenizer, served.chat_template, messages, tools);
   } catch (const Error& error) {
     throw BadField("messages", error.what());
   }

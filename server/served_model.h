@@ -30,9 +30,11 @@ void CheckIds(const ServedModel& served, const std::vector<TokenId>& ids, const 
 // A completion's prompt. Throws RequestError (400) where it has no token.
 std::vector<TokenId> EncodeText(const ServedModel& served, const PromptInput& prompt,
                                 const std::string& param);
-// A chat's. Throws RequestError (400): `no_chat_template`, or what the template refuses.
+// A chat's, with descriptions of functions to call. Throws RequestError (400): `no_chat_template`,
+// or what the template refuses.
 std::vector<TokenId> EncodeMessages(const ServedModel& served,
-                                    std::span<const ChatMessage> messages);
+                                    std::span<const ChatMessage> messages,
+                                    std::span<const std::string> tools = {});
 // Throws RequestError (400, `no_chat_template`) where the model has none that can be run.
 void RequireChatTemplate(const ServedModel& served);
 

@@ -111,6 +111,41 @@ TEST(ChatTemplateTest, RendersAsJinjaDoes) {
   }
 }
 
+// Functions, calls and what they gave (make_tool_cases.py).
+TEST(ChatTemplateTest, RendersFunctionsAsJinjaDoes) {
+  const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/tool_cases.json"));
+  const auto tools = cases["tools"].get<std::vector<std::string>>();
+  for (const json& entry : cases["templates"]) {
+    const ChatTemplate chat(entry["source"], "", "<|im_end|>");
+    EXPECT_EQ(chat.family(), entry["family"]);
+    ASSERT_TRUE(chat.TakesTools()) << entry["family"];
+    for (size_t i = 0; i < cases["chats"].size(); ++i) {
+      std::vector<ChatMessage> messages;
+      for (const json& message : cases["chats"][i]) {
+        ChatMessage& added =
+            messages.emplace_back(ChatMessage{message["role"], message["content"]});
+        for (const json& call : message.value("tool_calls", json::array())) {
+          const bool some = !call["function"]["arguments"].empty();
+          added.tool_calls.push_back(
+              {call["function"]["name"], some ? R"({"city": "Ulm", "days": 2})" : "{}"});
+        }
+      }
+      std::string with;
+      for (const PromptPart& part : chat.Render(messages, tools)) {
+        with += part.text;
+        EXPECT_FALSE(part.from_template && part.text.find("weather") != std::string::npos);
+      }
+      EXPECT_EQ(with, entry["rendered"][i][0]) << entry["family"] << ", chat " << i;
+      EXPECT_EQ(Text(chat, messages), entry["rendered"][i][1]) << entry["family"] << ", chat " << i;
+    }
+  }
+  const ChatTemplate plain(kPlain, "<s>");
+  EXPECT_FALSE(plain.TakesTools());
+  EXPECT_THROW(plain.Render(kChat, tools), Error);
+  const std::vector<ChatMessage> call = {{"assistant", "", {{"now", "{}"}}}};
+  EXPECT_THROW(plain.Render(call), Error);
+}
+
 // Templates of Llama 3.2 and later ask for the day.
 TEST(ChatTemplateTest, NamesToday) {
   const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/chat_cases.json"));

@@ -150,8 +150,15 @@ TEST(RequestCodecTest, WrongFieldsOfBothDialectsAreNamed) {
       {"speculation.rows", R"("speculation": {"rows": 2})"},
       {"ignore_eos", R"("ignore_eos": 1)"},
       {"response_format", R"("response_format": "json")"},
-      {"response_format.type", R"("response_format": {"type": "json_object"})"},
-      {"tools", R"("tools": [{}])"},
+      {"response_format.type", R"("response_format": {"type": "grammar"})"},
+      {"tools[0].function", R"("tools": [{}])"},
+      {"tools[0].function.name", R"("tools": [{"function": {"name": "a b"}}])"},
+      {"tools[1].function.name",
+       R"("tools": [{"function": {"name": "a"}}, {"function": {"name": "a"}}])"},
+      {"tools[0].type", R"("tools": [{"type": "web_search"}])"},
+      {"tool_choice",
+       R"("tools": [{"function": {"name": "a"}}], "tool_choice": {"function": {"name": "b"}})"},
+      {"tool_choice", R"("tools": [{"function": {"name": "a"}}], "tool_choice": "maybe")"},
       {"tool_choice", R"("tool_choice": "required")"},
       {"modalities", R"("modalities": ["audio"])"},
       {"suffix", R"("suffix": "end")"},
@@ -199,14 +206,15 @@ TEST(RequestCodecTest, WrongPromptsAndMessagesAreNamed) {
       {"messages[0]", R"(["hello"])"},
       {"messages[0].role", R"([{"content": "a"}])"},
       {"messages[0].role", R"([{"role": "king", "content": "a"}])"},
-      {"messages[0].role", R"([{"role": "tool", "content": "a"}])"},
+      {"messages[0].role", R"([{"role": "function", "content": "a"}])"},
       {"messages[1].content", R"([{"role": "user", "content": "a"}, {"role": "user"}])"},
       {"messages[0].content", R"([{"role": "user", "content": 5}])"},
       {"messages[0].content[0]", R"([{"role": "user", "content": ["a"]}])"},
       {"messages[0].content[0].type",
        R"([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}])"},
       {"messages[0].content[0].text", R"([{"role": "user", "content": [{"type": "text"}]}])"},
-      {"messages[0].tool_calls", R"([{"role": "assistant", "content": "a", "tool_calls": [{}]}])"}};
+      {"messages[0].tool_calls[0].function",
+       R"([{"role": "assistant", "content": "a", "tool_calls": [{}]}])"}};
   for (const auto& [param, value] : messages) {
     const Refusal refusal = RefusalOf(Dialect::kChat, R"({"messages": )" + value + "}");
     EXPECT_EQ(refusal.status, 400) << value;

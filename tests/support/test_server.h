@@ -75,8 +75,10 @@ class GateDrafter final : public Drafter {
 
 class TestServer {
  public:
-  explicit TestServer(size_t queue = 16, ChatTemplate chat = StoryTemplate(), int parallel = 1)
-      : chat_(std::move(chat)),
+  explicit TestServer(size_t queue = 16, ChatTemplate chat = StoryTemplate(), int parallel = 1,
+                      int32_t context = TinyConfig().max_position_embeddings)
+      : model_(MakeTinyModel(WithContext(context))),
+        chat_(std::move(chat)),
         scheduler_(model_, tokenizer_,
                    {.max_sequences = parallel, .max_rows = 16, .reuse_prefixes = true},
                    Gated(gate_)),
@@ -108,11 +110,12 @@ class TestServer {
   }
 
   const ByteTokenizer tokenizer_;
-  const Model model_ = MakeTinyModel();
+  const Model model_;
   Gate gate_;
   ChatTemplate chat_;
   Scheduler scheduler_;
-  ServedModel served_{model_.config, tokenizer_, chat_, "tiny", "test", 512, 1};
+  ServedModel served_{
+      model_.config, tokenizer_, chat_, "tiny", "test", model_.config.max_position_embeddings, 1};
   ServerMetrics metrics_;
   ComputeThread compute_;
   CompletionService service_{served_, compute_};
@@ -120,6 +123,11 @@ class TestServer {
                    metrics_};
 
  private:
+  static ModelConfig WithContext(int32_t context) {
+    ModelConfig config = TinyConfig();
+    config.max_position_embeddings = context;
+    return config;
+  }
   static DraftingParts Gated(Gate& gate) {
     DraftingParts parts;
     parts.drafters = [&gate] {

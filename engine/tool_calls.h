@@ -1,0 +1,51 @@
+// Calls of functions in a model's text, as the Hermes models write them and Qwen's after them: an
+// object with name and arguments between <tool_call> and </tool_call>.
+#ifndef TERN_ENGINE_TOOL_CALLS_H_
+#define TERN_ENGINE_TOOL_CALLS_H_
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/grammar.h"
+
+namespace tern {
+
+struct ToolCall {
+  std::string name;
+  std::string arguments;  // a JSON object
+};
+
+// What may be called. Names are letters, digits, _ and -.
+struct ToolSignature {
+  std::string name;
+  std::string parameters;  // the JSON schema of the arguments
+};
+
+// Texts that are one call, or several where asked for, each on lines of its own. Throws as
+// AddJsonSchema does, with `tools` not empty.
+Grammar ToolCallGrammar(std::span<const ToolSignature> tools, bool several);
+
+// Takes a growing text apart.
+class ToolCallReader {
+ public:
+  // Calls of other functions stay text.
+  explicit ToolCallReader(std::vector<std::string> names) : names_(std::move(names)) {}
+  // The text goes on: returns what of it is certainly no call.
+  std::string Feed(std::string_view text);
+  struct Rest {
+    std::string text;
+    std::vector<ToolCall> calls;
+  };
+  // The text has ended: the calls, and what was held back and is none.
+  Rest Finish();
+
+ private:
+  const std::vector<std::string> names_;
+  std::string held_;  // from what may be the first call's begin on
+};
+
+}  // namespace tern
+
+#endif  // TERN_ENGINE_TOOL_CALLS_H_
