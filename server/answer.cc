@@ -4,6 +4,16 @@
 #include <utility>
 
 namespace tern {
+namespace {
+
+OrderedJson StepsJson(const std::vector<TextStep>& steps) {
+  OrderedJson list = OrderedJson::array();
+  for (const TextStep& step : steps)
+    list.push_back(OrderedJson{{"tokens", step.tokens}, {"drafted", step.drafted}});
+  return list;
+}
+
+}  // namespace
 
 Answer::Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& tokenizer,
                std::span<const Sequence> sequences)
@@ -34,7 +44,7 @@ OrderedJson Answer::Frame(const char* object) const {
 
 // `text` is null in the chunk that ends a choice; `finish_reason` in all others.
 OrderedJson Answer::Chunk(size_t choice, const std::string* text,
-                          const std::vector<ShownToken>& shown, const std::vector<TokenId>& ids,
+                          const std::vector<ShownToken>& shown, const TokenRun& tokens,
                           const char* finish_reason) const {
   OrderedJson json = {{"index", choice}};
   if (chat()) {
@@ -46,7 +56,10 @@ OrderedJson Answer::Chunk(size_t choice, const std::string* text,
   json["logprobs"] =
       shown.empty() ? OrderedJson() : LogprobsJson(request_.dialect, tokenizer_, shown);
   json["finish_reason"] = finish_reason != nullptr ? OrderedJson(finish_reason) : OrderedJson();
-  if (request_.return_token_ids) json["token_ids"] = ids;
+  if (request_.return_token_ids) {
+    json["token_ids"] = tokens.ids;
+    json["steps"] = StepsJson(tokens.steps);
+  }
 
   OrderedJson chunk = Frame(chat() ? "chat.completion.chunk" : "text_completion");
   chunk["choices"] = OrderedJson::array({std::move(json)});
@@ -112,7 +125,7 @@ std::string Answer::Stream(const JobEvent& event) {
     auto& calls = choices_[choice].calls;
     const std::string text = calls ? calls->Feed(event.text) : event.text;
     if (text.empty() && shown.empty() && !request_.return_token_ids) return "";
-    return ToEvent(Chunk(choice, &text, shown, event.tokens.ids, nullptr));
+    return ToEvent(Chunk(choice, &text, shown, event.tokens, nullptr));
   }
   return EndOfChoice(event);
 }
@@ -135,7 +148,7 @@ std::string Answer::EndOfChoice(const JobEvent& event) {
     }
     if (!rest.calls.empty() && reason == "stop") reason = "tool_calls";
   }
-  OrderedJson chunk = Chunk(choice, nullptr, shown, event.tokens.ids, reason.c_str());
+  OrderedJson chunk = Chunk(choice, nullptr, shown, event.tokens, reason.c_str());
   return events + (done() ? LastChunk(std::move(chunk)) : ToEvent(chunk));
 }
 

@@ -57,7 +57,7 @@ class Answer {
   };
   OrderedJson Frame(const char* object) const;
   OrderedJson Chunk(size_t choice, const std::string* text, const std::vector<ShownToken>& shown,
-                    const std::vector<TokenId>& ids, const char* finish_reason) const;
+                    const TokenRun& tokens, const char* finish_reason) const;
   std::vector<ShownToken> Shown(const JobEvent& event, size_t text_bytes);
   std::string CallId(size_t choice, size_t call) const;
   std::string EndOfChoice(const JobEvent& event);

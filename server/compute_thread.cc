@@ -5,6 +5,8 @@
 #include <exception>
 #include <utility>
 
+#include "engine/step_facts.h"
+
 namespace tern {
 namespace {
 
@@ -15,8 +17,18 @@ class TokenCursor {
       : logprobs_(options.logprobs >= 0),
         top_(static_cast<size_t>(std::max(options.logprobs, 0))) {}
 
+  // Called after every pass.
+  void CountStep(const StepProgress& progress) {
+    const auto size = static_cast<int32_t>(progress.so_far.token_ids.size());
+    const int32_t added = size - std::exchange(counted_, size);
+    if (added == 0) return;  // a part of the prompt
+    const size_t drafted = progress.step == nullptr ? 0 : progress.step->nodes.size();
+    steps_.push_back({added, static_cast<int32_t>(drafted)});
+  }
+
   TokenRun Take(const GenerationResult& result) {
     TokenRun run;
+    run.steps = std::exchange(steps_, {});
     const size_t begin = std::exchange(taken_, result.token_ids.size());
     run.ids = Tail(result.token_ids, begin);
     if (logprobs_) {
@@ -33,6 +45,8 @@ class TokenCursor {
   }
   bool logprobs_;
   size_t top_, taken_ = 0;
+  int32_t counted_ = 0;
+  std::vector<TextStep> steps_;
 };
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
@@ -151,8 +165,9 @@ void ComputeThread::SubmitSequence(Active& active, size_t index) {
                metrics_.CountFirstToken(SecondsSince(active.job->arrival));
              }
              if (active.failed || active.job->cancelled) return false;
-             if (progress.piece.empty()) return true;
              try {
+               cursor->CountStep(progress);
+               if (progress.piece.empty()) return true;
                active.job->sink->OnPiece(index, std::string(progress.piece),
                                          cursor->Take(progress.so_far));
              } catch (const std::exception& error) {

@@ -38,7 +38,7 @@ class EventQueue final : public JobSink {
       Push({JobEvent::Kind::kPiece, sequence, std::move(text), std::move(tokens), {}, {}});
   }
   void OnFinish(size_t sequence, GenerationResult result, TokenRun tokens) override {
-    if (!pieces_) tokens = {result.token_ids, result.logprobs, result.top_logprobs};
+    if (!pieces_) tokens = {result.token_ids, result.logprobs, result.top_logprobs, {}};
     Push({JobEvent::Kind::kFinish, sequence, {}, std::move(tokens), std::move(result), {}});
   }
   void OnError(const std::string& message) override {

@@ -171,7 +171,7 @@ class HttpServer::Impl final : public httplib::Server {
   void Check(const Request& request) const {
     access_.CheckSource(request.get_header_value("Host"), request.get_header_value("Origin"));
     if (IsPreflight(request)) return;  // has no key
-    if (request.path != route::kHealth) {
+    if (request.path != route::kHealth && request.path != route::kPage) {
       access_.CheckKey(request.get_header_value("Authorization"),
                        request.get_header_value("X-Api-Key"));
     }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,11 +16,18 @@
 
 namespace tern {
 
+// One pass's part of a text.
+struct TextStep {
+  int32_t tokens = 0;   // that it added
+  int32_t drafted = 0;  // that it verified
+};
+
 // Consecutive tokens of a text.
 struct TokenRun {
   std::vector<TokenId> ids;
   std::vector<float> logprobs;             // [ids.size()]; empty where not asked for
   std::vector<TokenLogprob> top_logprobs;  // [ids.size(), options.logprobs]
+  std::vector<TextStep> steps;             // that gave the ids; empty behind a whole text
 };
 
 // Receives what a job produces, for each sequence (an index into Job::sequences) in order;

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "server/connection.h"
+#include "server/page.h"
 #include "server/response_codec.h"
 #include "server/route_names.h"
 #include "server/token_endpoints.h"
@@ -21,6 +22,15 @@ GoneCheck CurrentGone() {
 
 void SetJson(Response& response, const OrderedJson& json) {
   response.set_content(ToText(json), "application/json");
+}
+
+void SetPage(Response& response) {
+  static const std::string policy = PagePolicy(PageText());
+  response.set_header("content-security-policy", policy);
+  response.set_header("x-content-type-options", "nosniff");
+  response.set_header("referrer-policy", "no-referrer");
+  response.set_header("cache-control", "no-cache");  // the next version may have another
+  response.set_content(PageText().data(), PageText().size(), "text/html; charset=utf-8");
 }
 
 OrderedJson ModelOf(const ServedModel& served) {
@@ -44,6 +54,7 @@ void Routes::AddTo(httplib::Server& server) {
       SetJson(response, answer(service().served(), request.body));
     };
   };
+  server.Get(route::kPage, [](const Request&, Response& response) { SetPage(response); });
   server.Get(route::kHealth, [this](const Request&, Response& response) { Health(response); });
   server.Get(route::kMetrics, [this](const Request&, Response& response) { Metrics(response); });
   server.Get(route::kProps, [this](const Request&, Response& response) {

@@ -6,9 +6,8 @@
 // tools/install-openai-client puts it, and in the folders above this file. Exit status 77 where it is not
 // there: skipped.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { createInterface } from 'node:readline';
+import { startServer } from './start_server.mjs';
 
 function loadClient() {
   const places = [new URL('../../build/openai-client/x.js', import.meta.url), import.meta.url];
@@ -25,16 +24,6 @@ function loadClient() {
 }
 
 const { OpenAI, BadRequestError, NotFoundError } = loadClient();
-
-async function startServer(program) {
-  const server = spawn(program, ['serve', '--port', '0', '--json'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for await (const line of createInterface({ input: server.stdout })) {
-    return { server, started: JSON.parse(line) };
-  }
-  throw new Error('the server did not start');
-}
 
 const messages = [{ role: 'user', content: 'Once upon a time' }];
 
@@ -148,7 +137,7 @@ const tests = {
   },
 };
 
-const { server, started } = await startServer(process.argv[2]);
+const { server, started } = await startServer(process.argv[2], []);
 const client = new OpenAI({ apiKey: 'none', baseURL: `${started.url}/v1`, maxRetries: 0 });
 let failed = 0;
 try {
