@@ -53,6 +53,7 @@ struct CommonOptions {
 
 // `common` outlives the parse and is filled in when the callback runs.
 void AddBench(CLI::App& app, const CommonOptions& common);
+void AddChat(CLI::App& app, const CommonOptions& common);
 void AddConvert(CLI::App& app, const CommonOptions& common);
 void AddDistill(CLI::App& app, const CommonOptions& common);
 void AddDoctor(CLI::App& app, const CommonOptions& common);

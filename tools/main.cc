@@ -172,6 +172,7 @@ int Main(int argc, char** argv) {
                        "Print version, commit and the instruction set chosen");
   CommonOptions common;
   AddBench(app, common);
+  AddChat(app, common);
   AddConvert(app, common);
   AddDistill(app, common);
   AddDoctor(app, common);

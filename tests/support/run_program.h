@@ -22,12 +22,13 @@ struct ProgramResult {
   int64_t ErrorLines() const { return std::count(err.begin(), err.end(), '\n'); }
 };
 
-// stdin is empty. `stdout_path` takes stdout (e.g. /dev/full); empty = caught in `out`.
+// `input` is what stdin has. `stdout_path` takes stdout (e.g. /dev/full); empty = caught in `out`.
 inline ProgramResult RunProgram(const std::vector<std::string>& command,
-                                const std::string& stdout_path = "") {
+                                const std::string& stdout_path = "",
+                                const std::string& input = "") {
   const TempDir dir;
   const std::string out = stdout_path.empty() ? dir.Write("out", "") : stdout_path,
-                    err = dir / "err";
+                    err = dir / "err", in = dir.Write("in", input);
   std::vector<char*> arguments;
   for (const std::string& argument : command)
     arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -39,7 +40,7 @@ inline ProgramResult RunProgram(const std::vector<std::string>& command,
       const int fd = open(path, flags, 0600);
       if (fd < 0 || dup2(fd, target) < 0) _exit(126);
     };
-    redirect("/dev/null", O_RDONLY, STDIN_FILENO);
+    redirect(in.c_str(), O_RDONLY, STDIN_FILENO);
     redirect(out.c_str(), O_WRONLY, STDOUT_FILENO);
     redirect(err.c_str(), O_WRONLY | O_CREAT, STDERR_FILENO);
     execv(arguments[0], arguments.data());

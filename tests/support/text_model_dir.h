@@ -14,8 +14,10 @@ namespace tern {
 inline constexpr int32_t kTextModelVocab = 340;  // the tokenizer's
 
 // Random weights of `seed`; replaces the model that is there.
-inline void WriteTextModelDir(const std::string& dir, uint64_t seed = 1) {
+inline void WriteTextModelDir(const std::string& dir, uint64_t seed = 1,
+                              int32_t max_context = TinyConfig().max_position_embeddings) {
   ModelConfig config = TinyConfig();
+  config.max_position_embeddings = max_context;
   config.vocab_size = kTextModelVocab;
   WriteModelDir(dir, ConfigJson(config), PackedTensors(MakeTinyModel(config, seed)));
   std::filesystem::copy_file(TERN_SOURCE_DIR "/tests/golden/tokenizer/unigram/tokenizer.model",
