@@ -40,7 +40,8 @@ DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
       hidden_size_(static_cast<size_t>(heads.hidden_size)),
       tokens_(DraftTokens(model, heads)),
       calibration_(heads.calibration.fitted() ? heads.calibration
-                                              : DraftCalibration::Unfitted(heads.count)) {
+                                              : DraftCalibration::Unfitted(heads.count)),
+      mismatch_(heads.mismatch) {
   const size_t k = heads_, d = hidden_size_;
   bool two_matrices = false;
   for (const MedusaBlock& from : heads.blocks) {

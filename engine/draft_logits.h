@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/batch.h"
@@ -30,6 +31,7 @@ class DraftLogits {
   // The token of each column, rising.
   std::span<const TokenId> tokens() const { return tokens_; }
   const DraftCalibration& calibration() const { return calibration_; }
+  const std::string& mismatch() const { return mismatch_; }  // as in MedusaHeads
 
  private:
   struct Block {                      // of MedusaHeads
@@ -44,6 +46,7 @@ class DraftLogits {
   size_t heads_, hidden_size_;
   std::vector<TokenId> tokens_;
   DraftCalibration calibration_;
+  std::string mismatch_;
   std::vector<Block> blocks_;             // [L]
   std::vector<Int8Matrix> vocabularies_;  // [tokens, d], of all heads or of each
   AlignedBuffer<float> rows_;             // [K, d] heads' outputs

@@ -153,8 +153,10 @@ void MedusaDrafter::CheckOffset(std::span<const TokenId> tokens) {
 std::string MedusaDrafter::Problem() const {
   // A text that does not repeat a token now seldom does next: heads of the right offset stay far
   // below a half. Heads of the wrong one stay above wherever sampling often takes the likeliest.
-  if (sample_ < kLeastSample || 2 * root_predicted_ < sample_) return {};
-  return "draft head 1 predicts the token before its own in " + std::to_string(root_predicted_) +
+  if (sample_ < kLeastSample || 2 * root_predicted_ < sample_) return logits_->mismatch();
+  const std::string& mismatch = logits_->mismatch();
+  return (mismatch.empty() ? "" : mismatch + "; ") +
+         "draft head 1 predicts the token before its own in " + std::to_string(root_predicted_) +
          " of " + std::to_string(sample_) +
          " steps: the heads' offset is off by one (expected t+2 from the first) or they are "
          "untrained; train heads for this model";

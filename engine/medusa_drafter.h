@@ -41,7 +41,7 @@ class MedusaDrafter : public Drafter {
     calibration_.BeginText();
   }
   void Propose(const DraftContext& context, DraftTree& tree) override;
-  // Says when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
+  // The heads' own mismatch, and when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
   // t + 2: heads of an offset off by one, as some trainers wrote them, or heads without training.
   std::string Problem() const override;
 

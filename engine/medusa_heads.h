@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/draft_calibration.h"
+#include "engine/heads_sample.h"
 #include "engine/model.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
@@ -47,8 +48,11 @@ struct MedusaHeads {
   // empty = not known.
   std::vector<int32_t> shortlist;
   DraftCalibration calibration;  // not fitted where there is none
-  // One line for the user where the heads load but may draft badly: trained for other weights than
-  // this model's. Empty = nothing to say.
+  HeadsSample sample;             // recorded when they were trained; may have no tokens
+  // Why the heads, though they load, may draft badly: trained for other weights than this model's,
+  // or less often right than their sample says. Empty = no reason.
+  std::string mismatch;
+  // One line for the user with all there is to say, that included. Empty = nothing.
   std::string warning;
 };
 

@@ -91,6 +91,24 @@ void CheckConfig(const HeadsConfig& config, const Model& model) {
   CheckField(config, "vocab_size", config.vocab_size, model.config.vocab_size, "the model's");
 }
 
+void AddReason(std::string& reasons, const std::string& reason) {
+  if (!reasons.empty()) reasons += "; ";
+  reasons += reason;
+}
+
+std::string Mismatch(const MedusaHeads& heads, const Model& model) {
+  std::string reasons;
+  const std::string& trained_for = heads.info.backbone_fingerprint;
+  const std::string fingerprint = trained_for.empty() ? "" : BackboneFingerprint(model);
+  if (trained_for != fingerprint) {
+    AddReason(reasons, "heads were trained for a model with fingerprint " + trained_for +
+                           ", this one has " + fingerprint);
+  }
+  if (const std::string sample = SampleMismatch(model, heads); !sample.empty())
+    AddReason(reasons, sample);
+  return reasons;
+}
+
 uint64_t HashMatrix(const TernaryMatrix& matrix, uint64_t hash) {
   const uint64_t shape[] = {matrix.rows, matrix.cols};
   hash = HashBytes(std::as_bytes(std::span(shape)), hash);
@@ -173,17 +191,18 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
   try {
     heads.calibration = ReadCalibration(dir.string(), heads.count);
   } catch (const Error& error) {
-    heads.warning = std::string(error.what()) + "; drafting without it";
+    AddReason(heads.warning, std::string(error.what()) + "; drafting without it");
   }
-  const std::string& trained_for = heads.info.backbone_fingerprint;
-  if (trained_for.empty()) return heads;
-  const std::string fingerprint = BackboneFingerprint(model);
-  if (trained_for != fingerprint) {
-    if (!heads.warning.empty()) heads.warning += "; ";
-    heads.warning += path + ": heads were trained for a model with fingerprint " + trained_for +
-                     ", this one has " + fingerprint +
-                     ": the text is right, but drafts will often be wrong; train heads for this "
-                     "model";
+  try {
+    heads.sample = ReadSample(dir.string(), heads.count, model.config.vocab_size);
+  } catch (const Error& error) {
+    AddReason(heads.warning, error.what());
+  }
+  heads.mismatch = Mismatch(heads, model);
+  if (!heads.mismatch.empty()) {
+    AddReason(heads.warning, path + ": " + heads.mismatch +
+                                 ": the text is right, but drafts will often be wrong; train heads "
+                                 "for this model");
   }
   return heads;
 }
@@ -215,6 +234,7 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   WriteSafetensors((fs::path(dir) / kWeightsFile).string(), tensors);
   WriteShortlist(dir, heads.shortlist);
   WriteCalibration(dir, heads.calibration);
+  WriteSample(dir, heads.sample);
   nlohmann::ordered_json config = {{"medusa_num_heads", heads.count},
                                    {"medusa_num_layers", heads.blocks.size()},
                                    {"hidden_size", heads.hidden_size},

@@ -4,26 +4,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <string_view>
 #include <utility>
 
 #include "engine/atomic_file.h"
 #include "engine/error.h"
-#include "server/response_codec.h"
+#include "engine/traffic_record.h"
 
 namespace tern {
 namespace {
 
 // Of the ring: dropping the oldest file drops that part of it.
 constexpr uint64_t kFiles = 8;
-constexpr std::string_view kBegin = "traffic-", kEnd = ".jsonl";
 
 Error Failed(const std::string& path, const std::string& what) {
   return {Error::Kind::kInternal, path + ": " + what + ": " + std::strerror(errno)};
@@ -50,27 +46,11 @@ TrafficRecorder::TrafficRecorder(std::string dir, uint64_t max_bytes)
 
 TrafficRecorder::~TrafficRecorder() { Close(); }
 
-std::string TrafficRecorder::Path(uint64_t number) const {
-  char name[40];
-  std::snprintf(name, sizeof(name), "/traffic-%08llu.jsonl",
-                static_cast<unsigned long long>(number));
-  return dir_ + name;
-}
-
 void TrafficRecorder::FindFiles() {
-  for (const auto& entry : std::filesystem::directory_iterator(dir_)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kBegin) || !name.ends_with(kEnd) || !entry.is_regular_file()) continue;
-    const char* begin = name.data() + kBegin.size();
-    const char* end = name.data() + name.size() - kEnd.size();
-    File file;
-    const auto [stop, error] = std::from_chars(begin, end, file.number);
-    if (error != std::errc() || stop != end || Path(file.number) != dir_ + "/" + name) continue;
-    if (entry.file_size() > 0) RemovePartOfLine(entry.path().string());
-    file.bytes = entry.file_size();
-    files_.push_back(file);
+  for (const TrafficFile& found : TrafficFiles(dir_)) {
+    if (std::filesystem::file_size(found.path) > 0) RemovePartOfLine(found.path);
+    files_.push_back({found.number, std::filesystem::file_size(found.path)});
   }
-  std::ranges::sort(files_, {}, &File::number);
 }
 
 // Makes room for a whole file, then begins one.
@@ -79,11 +59,11 @@ void TrafficRecorder::BeginFile() {
   uint64_t total = file_bytes_;
   for (const File& file : files_) total += file.bytes;
   for (; !files_.empty() && total > max_bytes_; files_.pop_front()) {
-    unlink(Path(files_.front().number).c_str());
+    unlink(TrafficPath(dir_, files_.front().number).c_str());
     total -= files_.front().bytes;
   }
   const uint64_t number = files_.empty() ? 1 : files_.back().number + 1;
-  const std::string path = Path(number);
+  const std::string path = TrafficPath(dir_, number);
   fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
   if (fd_ < 0) throw Failed(path, "cannot record here");
   files_.push_back({number, 0});
@@ -101,7 +81,7 @@ void TrafficRecorder::Write(const std::string& line) {
     files_.back().bytes += line.size();
     return;
   }
-  const Error error = Failed(Path(files_.back().number), "cannot record");
+  const Error error = Failed(TrafficPath(dir_, files_.back().number), "cannot record");
   if (written > 0 && ftruncate(fd_, static_cast<off_t>(files_.back().bytes)) != 0) Close();
   throw error;
 }
@@ -109,11 +89,11 @@ void TrafficRecorder::Write(const std::string& line) {
 void TrafficRecorder::Add(const std::string& prompt, std::span<const TokenId> prompt_ids,
                           const std::string& answer, std::span<const TokenId> answer_ids) noexcept {
   try {
-    const OrderedJson json = {{"prompt", prompt},
-                              {"answer", answer},
-                              {"prompt_ids", prompt_ids},
-                              {"answer_ids", answer_ids}};
-    const std::string line = ToText(json) + "\n";
+    const std::string line = TrafficLine({prompt,
+                                          answer,
+                                          {prompt_ids.begin(), prompt_ids.end()},
+                                          {answer_ids.begin(), answer_ids.end()},
+                                          backbone_});
     const std::lock_guard lock(mutex_);
     Write(line);
   } catch (const std::exception& error) {

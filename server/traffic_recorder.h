@@ -7,13 +7,14 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "engine/batch.h"
 
 namespace tern {
 
-// A line is {"prompt", "answer", "prompt_ids", "answer_ids"}, which `tern distill --prompts` reads
-// as a prompt. Nothing else is kept: not who asked, when, or how. Thread-safe.
+// Lines are those of engine/traffic_record.h, which `tern train --from-served` reads, and `tern
+// distill --prompts` as a prompt. Nothing else is kept: not who asked, when, or how. Thread-safe.
 class TrafficRecorder {
  public:
   // Writes DIR/traffic-NUMBER.jsonl, going on behind the files that are there; all of them together
@@ -25,6 +26,9 @@ class TrafficRecorder {
   TrafficRecorder(const TrafficRecorder&) = delete;
   TrafficRecorder& operator=(const TrafficRecorder&) = delete;
 
+  // Fingerprint of the model that answers from now on. Not beside Add.
+  void SetBackbone(std::string fingerprint) { backbone_ = std::move(fingerprint); }
+
   // Never throws: where the line cannot be written, or is longer than a file may be, it is left
   // out, which stderr is told once.
   void Add(const std::string& prompt, std::span<const TokenId> prompt_ids,
@@ -34,7 +38,6 @@ class TrafficRecorder {
   struct File {
     uint64_t number = 0, bytes = 0;
   };
-  std::string Path(uint64_t number) const;
   void FindFiles();
   void BeginFile();
   void Write(const std::string& line);
@@ -42,6 +45,7 @@ class TrafficRecorder {
 
   const std::string dir_;
   const uint64_t max_bytes_, file_bytes_;
+  std::string backbone_;
   std::mutex mutex_;
   std::deque<File> files_;  // oldest first; the last is open where fd_ is
   int fd_ = -1;

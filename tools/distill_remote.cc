@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "trainer/text_forward.h"
+#include "engine/text_forward.h"
 
 namespace tern {
 namespace {

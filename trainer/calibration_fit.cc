@@ -319,9 +319,17 @@ CalibrationReport FitCalibration(const Model& model, const Tokenizer& tokenizer,
                                  const MedusaHeads& heads, const std::vector<Prompt>& prompts,
                                  const CalibrationOptions& options,
                                  const CalibrationProgress& progress) {
-  const std::vector<std::vector<TokenId>> ids = EncodePrompts(model, tokenizer, prompts);
+  return FitCalibration(model, tokenizer, heads, EncodePrompts(model, tokenizer, prompts), options,
+                        progress);
+}
+
+CalibrationReport FitCalibration(const Model& model, const Tokenizer& tokenizer,
+                                 const MedusaHeads& heads,
+                                 const std::vector<std::vector<TokenId>>& prompts,
+                                 const CalibrationOptions& options,
+                                 const CalibrationProgress& progress) {
   const std::vector<CalibrationText> texts =
-      TextWriter(model, tokenizer, ids, options, progress).Write();
+      TextWriter(model, tokenizer, prompts, options, progress).Write();
   std::vector<const CalibrationText*> all, halves[2];
   for (const CalibrationText& text : texts) {
     all.push_back(&text);

@@ -57,6 +57,13 @@ CalibrationReport FitCalibration(const Model& model, const Tokenizer& tokenizer,
                                  const CalibrationOptions& options,
                                  const CalibrationProgress& progress = {});
 
+// The same for prompts that are tokens already; none is longer than the context.
+CalibrationReport FitCalibration(const Model& model, const Tokenizer& tokenizer,
+                                 const MedusaHeads& heads,
+                                 const std::vector<std::vector<TokenId>>& prompts,
+                                 const CalibrationOptions& options,
+                                 const CalibrationProgress& progress = {});
+
 }  // namespace tern
 
 #endif  // TERN_TRAINER_CALIBRATION_FIT_H_

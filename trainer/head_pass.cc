@@ -142,8 +142,11 @@ double TypedHeadPass<E>::Run(const HeadBatch& batch, std::span<const float> head
   }
   Forward(batch);
   const MatView<const E> outputs = std::as_const(blocks_.back().outputs).View(batch_ * heads_, d_);
-  const LossTargets targets{batch.targets, grad_scales_};
+  LossTargets targets{batch.targets, grad_scales_};
   if (gradients != nullptr) {
+    targets.teacher_ids = batch.teacher_ids;
+    targets.teacher_probs = batch.teacher_probs;
+    targets.teacher_weight = batch.teacher_weight;
     loss_.Gradient(outputs, targets, batch.seed, output_grad_.View(batch_ * heads_, d_));
     Backward(*gradients);
   } else {

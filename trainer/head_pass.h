@@ -36,6 +36,10 @@ struct HeadBatch {
   MatView<const BFloat16> hidden;    // [B, d]
   std::span<const int32_t> targets;  // [B, K]; -1: the text ends before
   uint64_t seed = 0;                 // draws the part of the vocabulary
+  // For gradients, as in LossTargets, with rows b K + k.
+  MatView<const int32_t> teacher_ids = {};
+  MatView<const float> teacher_probs = {};
+  float teacher_weight = 0;
 };
 
 // Of one head, over the rows that have a target.

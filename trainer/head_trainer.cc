@@ -51,14 +51,15 @@ struct HeadFigures {
 
 }  // namespace
 
-HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency) {
+HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency,
+                            size_t teacher_top) {
   HeadPassOptions pass;
   pass.heads = static_cast<size_t>(options.heads);
   pass.layers = static_cast<size_t>(options.layers);
   pass.batch = static_cast<size_t>(options.batch);
   pass.bfloat16 = options.bfloat16;
   pass.part = {std::move(by_frequency), static_cast<size_t>(options.loss_shortlist),
-               static_cast<size_t>(options.loss_samples)};
+               static_cast<size_t>(options.loss_samples), teacher_top};
   return pass;
 }
 
@@ -80,11 +81,33 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       training_sums_(heads_),
       held_out_sums_(heads_),
       hidden_(static_cast<size_t>(options.batch) * d_),
-      targets_(static_cast<size_t>(options.batch) * heads_) {
+      targets_(static_cast<size_t>(options.batch) * heads_),
+      teacher_top_(
+          options.teacher_weight > 0 ? static_cast<size_t>(rows.cache().info().teacher_top_k) : 0),
+      teacher_ids_(targets_.size() * teacher_top_),
+      teacher_probs_(targets_.size() * teacher_top_) {
   TERN_CHECK(options.heads >= 1 && options.heads <= kMaxMedusaHeads && options.batch >= 1);
   CheckSameBackbone(rows.cache(), model);
+  if (options.teacher_weight > 0 && teacher_top_ == 0) {
+    throw BadFile({rows.cache().dir() + "/manifest.json", "teacher_top_k",
+                   "1 or more, for this --loss", "0", "distill again with --teacher-top-k"});
+  }
   shape_.Initialise(seed, parameters_.span());
-  pass_ = MakeHeadPass(model.OutputEmbedding(), PassOptions(options, shortlist_));
+  pass_ = MakeHeadPass(model.OutputEmbedding(), PassOptions(options, shortlist_, teacher_top_));
+  RefreshWeights();
+}
+
+void HeadTrainer::StartFrom(const MedusaHeads& heads) {
+  TERN_CHECK(options_.rank == 0 && !options_.ternary && heads.count == options_.heads &&
+             heads.blocks.size() == static_cast<size_t>(options_.layers));
+  float* weights = parameters_.data() + shape_.slices().front().offset;
+  float* biases = parameters_.data() + shape_.slices().back().offset;
+  for (const MedusaBlock& block : heads.blocks) {
+    weights = std::ranges::transform(block.weights.span(), weights, [](BFloat16 w) {
+                return w.ToFloat();
+              }).out;
+    biases = std::ranges::copy(block.biases.span(), biases).out;
+  }
   RefreshWeights();
 }
 
@@ -103,18 +126,34 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
       const size_t target = place.position + 2 + k;  // head k + 1 predicts token t + 1 + (k + 1)
       const auto& tokens = place.sequence.tokens;
       targets_[b * heads_ + k] = target < place.end ? tokens[target] : -1;
+      if (gradients != nullptr && target < place.end) SetTeacher(b * heads_ + k, place, target);
     }
   }
   // Of the rows alone: a resumed run draws what an uninterrupted one does.
   uint64_t seed = 0;
   for (int32_t row : rows) seed = Mix64(seed, static_cast<uint64_t>(row));
-  return pass_->Run({std::as_const(hidden_).View(rows.size(), d_), targets_, seed}, head_weights_,
-                    scale, gradients, sums);
+  HeadBatch batch{std::as_const(hidden_).View(rows.size(), d_), targets_, seed};
+  if (teacher_top_ > 0 && gradients != nullptr) {
+    batch.teacher_ids = {teacher_ids_.data(), targets_.size(), teacher_top_};
+    batch.teacher_probs = {teacher_probs_.data(), targets_.size(), teacher_top_};
+    batch.teacher_weight = options_.teacher_weight;
+  }
+  return pass_->Run(batch, head_weights_, scale, gradients, sums);
+}
+
+// What the teacher said in place of token `target`: its row is that of the token before.
+void HeadTrainer::SetTeacher(size_t row, const HeadRows::Place& place, size_t target) {
+  if (teacher_top_ == 0) return;
+  const TeacherRows& teacher = place.sequence.teacher;
+  std::copy_n(teacher.ids.Row(target - 1), teacher_top_, teacher_ids_.data() + row * teacher_top_);
+  std::copy_n(teacher.probs.Row(target - 1), teacher_top_,
+              teacher_probs_.data() + row * teacher_top_);
 }
 
 double HeadTrainer::ForwardBackward(std::span<const int32_t> tokens, float scale) {
   HeadGradients gradients = shape_.Gradients(gradients_.span());
   const double loss = Run(tokens, scale, &gradients, training_sums_);
+  if (!options_.biases) std::ranges::fill(gradients.biases, 0.0f);
   shape_.Accumulate(parameters_.span(), gradients_.span());
   return loss;
 }

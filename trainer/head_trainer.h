@@ -25,24 +25,29 @@ struct HeadTrainerOptions {
   int32_t layers = 1;  // L, residual blocks of each head
   int32_t rank = 0;    // of their weights; 0: full
   bool ternary = false;
+  bool biases = true;          // false: they stay 0
   int32_t loss_shortlist = 0;  // most frequent tokens, which training always looks at ...
   int32_t loss_samples = 0;    // ... and drawn ones; 0: the whole vocabulary
   int32_t batch = 256;         // rows per micro-batch
+  float teacher_weight = 0;    // of the teacher's probabilities in the training loss
   double loss_decay = 0.8;     // head k counts loss_decay^(k-1), over the sum of these
   bool bfloat16 = true;        // bf16 GEMM inputs where the CPU has them; false forces fp32
   // Of hidden states that the cache does not store: bytes kept once they are computed.
   uint64_t hidden_memory = uint64_t{4} << 30;
 };
 
-// The pass of such heads, with the tokens in the order of their frequency.
-HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency);
+// The pass of such heads, with the tokens in the order of their frequency, and `teacher_top` of a
+// teacher for each target.
+HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<TokenId> by_frequency,
+                            size_t teacher_top = 0);
 
 // Inputs are row numbers of `rows`. Heads begin as the identity: every one predicts what the
 // backbone predicts for t+1.
 class HeadTrainer final : public Trainable {
  public:
   // `model`, `rows` and its cache outlive the trainer. `seed` is that of what begins random. `info`
-  // goes into exported heads. Throws kBadFile where the cache was made with another backbone.
+  // goes into exported heads. Throws kBadFile where the cache was made with another backbone, or
+  // lacks the teacher's probabilities that the loss needs.
   HeadTrainer(const Model& model, const HeadRows& rows, const HeadTrainerOptions& options,
               uint64_t seed, MedusaHeadsInfo info);
 
@@ -60,6 +65,9 @@ class HeadTrainer final : public Trainable {
   nlohmann::json TakeTrainingFigures() override;
   nlohmann::json TakeHeldOutFigures() override;
 
+  // Begins with `heads` instead. REQUIRES plain heads of the options' count and layers.
+  void StartFrom(const MedusaHeads& heads);
+
   // Costs by which held-out figures then hold simulated_tokens_per_second, acceptance_length and
   // simulated_rows.
   void SetCosts(CostCurve costs) { costs_ = std::move(costs); }
@@ -71,6 +79,7 @@ class HeadTrainer final : public Trainable {
   void Outputs(MatView<float> out) const { pass_->Outputs(out); }
 
  private:
+  void SetTeacher(size_t row, const HeadRows::Place& place, size_t target);
   double Run(std::span<const int32_t> rows, float scale, HeadGradients* gradients,
              std::vector<HeadSums>& sums);
 
@@ -87,9 +96,12 @@ class HeadTrainer final : public Trainable {
   std::vector<float> head_weights_;                      // [K]
   std::vector<HeadSums> training_sums_, held_out_sums_;  // [K]
   std::optional<CostCurve> costs_;
-  SpeedSimulator simulator_;        // of the held-out places since the last figures
-  AlignedBuffer<BFloat16> hidden_;  // [B, d]
-  std::vector<int32_t> targets_;    // [B, K]
+  SpeedSimulator simulator_;          // of the held-out places since the last figures
+  AlignedBuffer<BFloat16> hidden_;    // [B, d]
+  std::vector<int32_t> targets_;      // [B, K]
+  size_t teacher_top_;                // T of the data, 0 where the loss has no teacher
+  std::vector<TokenId> teacher_ids_;  // [B K, T]
+  std::vector<float> teacher_probs_;
 };
 
 }  // namespace tern

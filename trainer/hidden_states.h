@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "engine/text_forward.h"
 #include "trainer/hidden_cache.h"
-#include "trainer/text_forward.h"
 
 namespace tern {
 

@@ -25,10 +25,14 @@ size_t RowsAtATime(size_t rows, size_t stride) {
   return std::min(rows, std::max(kFewestRows, kLogits / stride / kFewestRows * kFewestRows));
 }
 
-size_t PartStride(size_t columns) { return (columns + 1 + kAlign - 1) / kAlign * kAlign; }
+size_t PartStride(size_t columns, size_t exact) {
+  return (columns + exact + kAlign - 1) / kAlign * kAlign;
+}
 
 float ToFloat(float x) { return x; }
 float ToFloat(BFloat16 x) { return x.ToFloat(); }
+void Set(float value, float& out) { out = value; }
+void Set(float value, BFloat16& out) { out = BFloat16::FromFloat(value); }
 
 // `order`, then the tokens that it leaves out.
 std::vector<int32_t> Completed(std::vector<int32_t> order, size_t vocab) {
@@ -56,14 +60,17 @@ VocabularyLoss<E>::VocabularyLoss(MatView<const BFloat16> table, size_t rows,
       shortlist_(part.shortlist),
       samples_(part.samples),
       columns_(part.Whole(table.rows) ? table.rows : part.shortlist + part.samples),
+      exact_(1 + part.teacher),
       whole_(part.Whole(table.rows)),
-      elements_(
-          std::max(RowsAtATime(rows, vocab_) * vocab_,
-                   whole_ ? 0 : RowsAtATime(rows, PartStride(columns_)) * PartStride(columns_))),
+      elements_(std::max(
+          RowsAtATime(rows, vocab_) * vocab_,
+          whole_ ? 0
+                 : RowsAtATime(rows, PartStride(columns_, exact_)) * PartStride(columns_, exact_))),
       logits_(elements_),
       logits_grad_(elements_),
       losses_(rows),
-      ranks_(rows) {
+      ranks_(rows),
+      own_(rows * exact_, -1) {
   if constexpr (sizeof(E) == 2) {
     table_ = table;
   } else {
@@ -94,58 +101,103 @@ void VocabularyLoss<E>::Draw(uint64_t seed) {
   }
 }
 
-// Logits of the part become those of the estimate: sampled ones corrected, and behind them the
-// target's own, where it is not of the shortlist.
 template <class E>
-void VocabularyLoss<E>::Restrict(const E* output, int32_t target, float* logits) const {
-  const auto token = static_cast<size_t>(target);
-  const int32_t column = column_[token];
-  float& own = logits[columns_];
-  size_t others = vocab_ - shortlist_, sampled = samples_;
-  if (column >= 0 && static_cast<size_t>(column) < shortlist_) {
-    own = kMasked;
-  } else {
-    const E* row = table_.Row(token);
-    own = 0;
-    for (size_t i = 0; i < d_; ++i) own += ToFloat(row[i]) * ToFloat(output[i]);
+size_t VocabularyLoss<E>::ColumnOf(size_t row, int32_t token, bool part) const {
+  if (!part) return static_cast<size_t>(token);
+  if (Listed(token)) return static_cast<size_t>(column_[static_cast<size_t>(token)]);
+  const auto own = OwnOf(row);
+  return columns_ + static_cast<size_t>(std::ranges::find(own, token) - own.begin());
+}
+
+// Logits of the part become those of the estimate: sampled ones corrected, and behind them the
+// row's own targets', where they are not of the shortlist.
+template <class E>
+void VocabularyLoss<E>::Restrict(size_t row, const E* output, const LossTargets& targets,
+                                 float* logits) {
+  const std::span own = std::span(own_).subspan(row * exact_, exact_);
+  std::ranges::fill(own, -1);
+  std::fill_n(logits + columns_, exact_, kMasked);
+  size_t count = 0, others = vocab_ - shortlist_, sampled = samples_;
+  const auto add = [&](int32_t token) {
+    if (Listed(token) || std::ranges::find(own, token) != own.end()) return;
+    const E* table_row = table_.Row(static_cast<size_t>(token));
+    float logit = 0;
+    for (size_t i = 0; i < d_; ++i) logit += ToFloat(table_row[i]) * ToFloat(output[i]);
+    logits[columns_ + count] = logit;
+    own[count++] = token;
     --others;
-    if (column >= 0) --sampled;
+    if (const int32_t column = column_[static_cast<size_t>(token)]; column >= 0) {
+      --sampled;
+      logits[column] = kMasked;
+    }
+  };
+  add(targets.tokens[row]);
+  for (size_t i = 0; targets.teacher_weight > 0 && i < targets.teacher_ids.cols; ++i) {
+    if (targets.teacher_probs.Row(row)[i] > 0) add(targets.teacher_ids.Row(row)[i]);
   }
+  if (sampled == 0) return;  // what is left of the sample is masked
   const float correction = std::log(static_cast<float>(others) / static_cast<float>(sampled));
   for (size_t i = shortlist_; i < columns_; ++i) logits[i] += correction;
-  if (column >= 0 && static_cast<size_t>(column) >= shortlist_) logits[column] = kMasked;
+}
+
+// A row's loss and gradient, as they are without a teacher, become those with one.
+template <class E>
+void VocabularyLoss<E>::Teach(size_t row, const LossTargets& targets, bool part,
+                              const float* logits, E* grad) {
+  const size_t count = targets.teacher_ids.cols;
+  const int32_t* ids = targets.teacher_ids.Row(row);
+  const float* probs = targets.teacher_probs.Row(row);
+  float mass = 0;
+  for (size_t i = 0; i < count; ++i) mass += probs[i];
+  if (!(mass > 0)) return;
+  const size_t at = ColumnOf(row, targets.tokens[row], part);
+  const float log_sum = losses_[row] + logits[at], weight = targets.teacher_weight;
+  const float scale = targets.grad_scales[row % targets.grad_scales.size()];
+  float loss = (1 - weight) * losses_[row];
+  // Not by subtraction from the gradient there is, which may be rounded.
+  const auto set = [&](size_t column, float wanted) {
+    Set(scale * (std::exp(logits[column] - log_sum) - wanted), grad[column]);
+  };
+  set(at, 1 - weight);
+  for (size_t i = 0; i < count; ++i) {
+    if (!(probs[i] > 0)) continue;
+    const float p = probs[i] / mass;
+    const size_t column = ColumnOf(row, ids[i], part);
+    loss += weight * p * (std::log(p) - (logits[column] - log_sum));
+    set(column, weight * p + (column == at ? 1 - weight : 0.0f));
+  }
+  losses_[row] = loss;
 }
 
 template <class E>
 void VocabularyLoss<E>::RunRow(size_t row, const E* output, const LossTargets& targets, bool part,
                                float* logits, E* grad) {
   const int32_t target = targets.tokens[row];
-  const size_t width = part ? columns_ + 1 : vocab_;
+  const size_t width = part ? columns_ + exact_ : vocab_;
   losses_[row] = 0;
   ranks_[row] = 0;
   if (target < 0) {
     std::memset(static_cast<void*>(grad), 0, width * sizeof(E));
     return;
   }
-  int32_t at = target;
-  size_t looked_at = vocab_;
-  if (part) {
-    const int32_t column = column_[static_cast<size_t>(target)];
-    const bool listed = column >= 0 && static_cast<size_t>(column) < shortlist_;
-    at = listed ? column : static_cast<int32_t>(columns_);
-    // Sampled tokens would count for many each: ranks are among the shortlist.
-    looked_at = shortlist_;
-    Restrict(output, target, logits);
-  }
+  // Sampled tokens would count for many each: ranks are among the shortlist.
+  const size_t looked_at = part ? shortlist_ : vocab_;
+  if (part) Restrict(row, output, targets, logits);
+  const size_t at = ColumnOf(row, target, part);
   ranks_[row] = CountHigher(logits, looked_at, logits[at]);
   const float scale = targets.grad_scales[row % targets.grad_scales.size()];
-  losses_[row] = CrossEntropyRow(logits, width, at, scale, grad);
+  losses_[row] = CrossEntropyRow(logits, width, static_cast<int32_t>(at), scale, grad);
+  if (targets.teacher_weight > 0) Teach(row, targets, part, logits, grad);
 }
 
 template <class E>
-void VocabularyLoss<E>::AddOwnColumn(int32_t target, float grad, float* output_grad) const {
-  const E* row = table_.Row(static_cast<size_t>(target));
-  for (size_t i = 0; i < d_; ++i) output_grad[i] += grad * ToFloat(row[i]);
+void VocabularyLoss<E>::AddOwnColumns(size_t row, const E* grad, float* output_grad) const {
+  const auto own = OwnOf(row);
+  for (size_t j = 0; j < own.size() && own[j] >= 0; ++j) {
+    const E* table_row = table_.Row(static_cast<size_t>(own[j]));
+    const float own_grad = ToFloat(grad[columns_ + j]);
+    for (size_t i = 0; i < d_; ++i) output_grad[i] += own_grad * ToFloat(table_row[i]);
+  }
 }
 
 template <class E>
@@ -153,8 +205,12 @@ void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets
                             MatView<float>* output_grad) {
   TERN_CHECK(outputs.rows <= losses_.size() && targets.tokens.size() == outputs.rows)
       << outputs.rows;
+  TERN_CHECK(targets.teacher_weight == 0 ||
+             (targets.teacher_ids.rows == outputs.rows && targets.teacher_ids.cols < exact_))
+      << targets.teacher_ids.cols;
   const bool part = output_grad != nullptr && !whole_;
-  const size_t columns = part ? columns_ : vocab_, stride = part ? PartStride(columns_) : vocab_;
+  const size_t columns = part ? columns_ : vocab_,
+               stride = part ? PartStride(columns_, exact_) : vocab_;
   const MatView<const E> table = part ? std::as_const(gathered_).View(columns, d_) : table_;
   const size_t at_a_time = RowsAtATime(losses_.size(), stride);
   for (size_t begin = 0; begin < outputs.rows; begin += at_a_time) {
@@ -172,9 +228,8 @@ void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets
                 output_grad->Rows(begin, count));
     if (!part) continue;
     for (size_t i = 0; i < count; ++i) {
-      const int32_t target = targets.tokens[begin + i];
-      const float own = ToFloat(grad.Row(i)[columns_]);  // 0 where the shortlist has the target
-      if (target >= 0 && own != 0) AddOwnColumn(target, own, output_grad->Row(begin + i));
+      if (targets.tokens[begin + i] >= 0)
+        AddOwnColumns(begin + i, grad.Row(i), output_grad->Row(begin + i));
     }
   }
 }

@@ -7,10 +7,19 @@
 //
 //   Z = sum_S e^l + sum_X e^l + (R - |X|) / (N - |X in the sample|) * sum_{sample without X} e^l
 //
-// where X are the row's own targets outside S, which get exact logits. Z's expectation is the whole
+// where X are the row's own targets outside S, which get exact logits: the token that came and,
+// with a teacher, its most probable ones. Z's expectation is the whole
 // sum; gradients are those of log Z - l(target) as computed. So the factor joins the sampled logits
 // as a logarithm (the correction of Bengio and Senecal 2008, "Adaptive importance sampling", for an
-// even proposal).
+// even proposal). A sample that is nothing but X says nothing of the others: N is to be larger.
+//
+// With a teacher's probabilities p of its T most probable tokens, which are made to add up to 1,
+// and its weight w, a row's loss is
+//
+//   (1 - w) (log Z - l(target)) + w sum_i p_i (log p_i - (l_i - log Z))
+//
+// cross-entropy and the Kullback-Leibler divergence of the teacher from the head; the gradient by
+// the logits is softmax - (1 - w) [target] - w p.
 #ifndef TERN_TRAINER_VOCABULARY_LOSS_H_
 #define TERN_TRAINER_VOCABULARY_LOSS_H_
 
@@ -29,12 +38,18 @@ namespace tern {
 struct VocabularyPart {
   std::vector<int32_t> order;  // tokens, the most frequent first; those left out come behind
   size_t shortlist = 0, samples = 0;
+  size_t teacher = 0;  // T, tokens of a teacher that a row of targets may have
   bool Whole(size_t vocab) const { return samples == 0 || shortlist + samples >= vocab; }
 };
 
 struct LossTargets {
   std::span<const int32_t> tokens;     // [rows]; -1: the row counts nothing
   std::span<const float> grad_scales;  // [heads]: row r has that of r % heads
+  // [rows, T], distinct tokens; those of probability 0 count nothing, a row of zeros has no
+  // teacher.
+  MatView<const int32_t> teacher_ids = {};
+  MatView<const float> teacher_probs = {};
+  float teacher_weight = 0;  // w; 0: there is no teacher
 };
 
 // E: element type of the GEMMs' inputs, BFloat16 or float.
@@ -61,14 +76,25 @@ class VocabularyLoss {
   void Draw(uint64_t seed);
   // With `output_grad`, over the part; else over the whole vocabulary.
   void Run(MatView<const E> outputs, const LossTargets& targets, MatView<float>* output_grad);
-  // One row's loss, rank and gradient by logits; logits [columns + 1] where a part is used.
+  // One row's loss, rank and gradient by logits; logits [columns + own] where a part is used.
   void RunRow(size_t row, const E* output, const LossTargets& targets, bool part, float* logits,
               E* grad);
-  void Restrict(const E* output, int32_t target, float* logits) const;
-  void AddOwnColumn(int32_t target, float grad, float* output_grad) const;
+  void Restrict(size_t row, const E* output, const LossTargets& targets, float* logits);
+  void Teach(size_t row, const LossTargets& targets, bool part, const float* logits, E* grad);
+  void AddOwnColumns(size_t row, const E* grad, float* output_grad) const;
+  std::span<const int32_t> OwnOf(size_t row) const {
+    return std::span(own_).subspan(row * exact_, exact_);
+  }
+  bool Listed(int32_t token) const {
+    const int32_t column = column_[static_cast<size_t>(token)];
+    return column >= 0 && static_cast<size_t>(column) < shortlist_;
+  }
+  // Where `row`'s logits have a target's.
+  size_t ColumnOf(size_t row, int32_t token, bool part) const;
 
   const size_t vocab_, d_;
   const size_t shortlist_, samples_, columns_;
+  const size_t exact_;  // 1 + T: columns behind those, for a row's own targets
   const bool whole_;
   const size_t elements_;         // of logits at a time
   AlignedBuffer<E> widened_;      // the table, where E is float
@@ -76,10 +102,11 @@ class VocabularyLoss {
   std::vector<int32_t> order_;    // [V]
   std::vector<int32_t> column_;   // [V] of a token in the part; -1: not there
   AlignedBuffer<E> gathered_;     // [columns, d]
-  AlignedBuffer<float> logits_;   // [rows at a time, columns or columns + 1 rounded up]
+  AlignedBuffer<float> logits_;   // [rows at a time, columns or columns + exact rounded up]
   AlignedBuffer<E> logits_grad_;  // as logits_
   std::vector<float> losses_;
   std::vector<uint32_t> ranks_;
+  std::vector<int32_t> own_;  // [rows, exact] targets outside the shortlist; -1: none
 };
 
 }  // namespace tern

@@ -3,12 +3,16 @@
 
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "engine/atomic_file.h"
 #include "engine/draft_heads.h"
 #include "engine/draft_logits.h"
 #include "engine/error.h"
+#include "engine/heads_gguf.h"
 #include "engine/heads_tensors.h"
 #include "engine/medusa_heads.h"
+#include "engine/safetensors.h"
 #include "kernels/random_data.h"
 #include "tests/support/comparator.h"
 #include "tests/support/error_text.h"
@@ -127,6 +131,63 @@ TEST_F(HeadsFormats, HeadsInAModelsGgufAreFound) {
   EXPECT_EQ(HeadsBeside(std::string(TERN_SOURCE_DIR) + "/tests/golden/gguf/tiny.gguf"), "");
   EXPECT_EQ(HeadsBeside(Fixture("bitnet.pt")), "");
   EXPECT_EQ(ResolveHeads("", merged, model_)->count, 2);
+}
+
+TEST_F(HeadsFormats, WrittenGgufHoldsTheSameHeads) {
+  const std::string path = dir_ / "heads.gguf";
+  const MedusaHeads two = ExpectedHeads(2, true, false);
+  WriteHeadsGguf(path, two);
+  EXPECT_TRUE(SameBlocks(LoadMedusaHeads(path, model_), two));
+
+  MedusaHeads plain = ExpectedHeads(2, false, false);
+  EXPECT_NE(test::ErrorText([&] { WriteHeadsGguf(path, plain); }).find("no place for biases"),
+            std::string::npos);
+  for (MedusaBlock& block : plain.blocks) std::ranges::fill(block.biases.span(), 0.0f);
+  plain.blocks[1].weights[0] = BFloat16::FromFloat(0x1p-60f);  // nothing that F16 could hold
+  WriteHeadsGguf(path, plain);
+  const MedusaHeads loaded = LoadMedusaHeads(path, model_);
+  ASSERT_EQ(loaded.blocks.size(), 2u);
+  for (size_t l = 0; l < 2; ++l) {
+    EXPECT_TRUE(std::ranges::equal(loaded.blocks[l].weights.span(), plain.blocks[l].weights.span()))
+        << l;
+  }
+  // x + I SiLU(W x) is x + SiLU(W x), each added by a rounding of its own.
+  const std::vector<float> hidden = test::MixedValues(5, kD);
+  AlignedBuffer<float> expected(kHeads * kD), got(kHeads * kD);
+  ApplyHeads(plain, hidden, expected.View(kHeads, kD));
+  ApplyHeads(loaded, hidden, got.View(kHeads, kD));
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(got[i], expected[i], 1e-5f * (1.0f + std::abs(expected[i]))) << i;
+  EXPECT_NE(test::ErrorText([&] {
+              WriteHeadsGguf(path, ExpectedHeads(1, false, true));
+            }).find("own vocabularies"),
+            std::string::npos);
+}
+
+// TGI (layers/medusa.py) reads linear weights and biases of block 0 of each head by these names,
+// asserts that medusa_num_layers is 1 and takes the base model from the configuration; names of a
+// vocabulary would make it "version 1". FasterDecoding's loader reads the same state dictionary.
+TEST_F(HeadsFormats, WrittenHeadsAreMedusasVersion2) {
+  MedusaHeads heads = ExpectedHeads(1, false, false);
+  heads.info.base_model = "some/model";
+  const std::string dir = dir_ / "written";
+  SaveMedusaHeads(dir, heads, kV);
+  const SafetensorsFile file(dir + "/medusa_lm_head.safetensors");
+  ASSERT_EQ(file.tensors().size(), 2 * kHeads);
+  for (const std::string head : {"0", "1"}) {
+    const SafetensorsTensor& weight = file.tensors().at(head + ".0.linear.weight");
+    const SafetensorsTensor& bias = file.tensors().at(head + ".0.linear.bias");
+    EXPECT_EQ(weight.dtype, "BF16");
+    EXPECT_EQ(weight.shape, (std::vector<size_t>{kD, kD}));
+    EXPECT_EQ(bias.dtype, "BF16");
+    EXPECT_EQ(bias.shape, (std::vector<size_t>{kD}));
+  }
+  const nlohmann::json config = nlohmann::json::parse(ReadFile(dir + "/config.json"));
+  EXPECT_EQ(config["medusa_num_heads"], kHeads);
+  EXPECT_EQ(config["medusa_num_layers"], 1);
+  EXPECT_EQ(config["base_model_name_or_path"], "some/model");
+  EXPECT_EQ(config["version"], "2");
+  EXPECT_FALSE(config.contains("architectures"));  // of a model, which heads are not
 }
 
 TEST_F(HeadsFormats, AnotherModelsHeadsAreOneErrorThatNamesTheTensor) {

@@ -11,8 +11,11 @@
 #include "engine/cost_table.h"
 #include "engine/draft_calibration.h"
 #include "engine/draft_heads.h"
+#include "engine/draft_logits.h"
 #include "engine/generator.h"
 #include "engine/head_calibration.h"
+#include "engine/heads_sample.h"
+#include "engine/medusa_drafter.h"
 #include "engine/step_cost.h"
 #include "engine/step_facts.h"
 #include "kernels/parallel.h"
@@ -130,6 +133,66 @@ TEST(DraftCalibration, ABadFileIsNamedAndHeadsLoadWithoutIt) {
     EXPECT_NE(loaded.warning.find(path), std::string::npos) << loaded.warning;
     EXPECT_EQ(loaded.warning.find('\n'), std::string::npos);
   }
+}
+
+// Heads of zeros say what the backbone says, all the same: where two tokens alternate, one of two
+// neighbouring heads is right.
+TEST(HeadsSample, CountsThePlacesWhereHeadsAreRight) {
+  const Model model = MakeTinyModel();
+  const MedusaHeads heads = ZeroMedusaHeads(2, 64);
+  const HeadsSample alone = RecordSample(model, heads, std::vector<TokenId>(20, 7), 12);
+  EXPECT_EQ(alone.tokens, std::vector<TokenId>(16, 7));  // from 8 tokens before the answer
+  EXPECT_EQ(alone.right, (std::vector<int32_t>{14, 13}));
+  EXPECT_EQ(alone.places(), 27);
+  std::vector<TokenId> alternating;
+  for (int i = 0; i < 50; ++i) alternating.push_back(i % 2 == 0 ? 7 : 9);
+  const HeadsSample two = RecordSample(model, heads, alternating, 1);
+  ASSERT_EQ(two.tokens.size(), HeadsSample::kTokens);
+  EXPECT_EQ(two.places(), 30 + 29);
+  EXPECT_GE(two.right[0] + two.right[1], 29);
+  EXPECT_LE(two.right[0] + two.right[1], 30);
+  EXPECT_TRUE(RecordSample(model, heads, std::vector<TokenId>{1, 2}, 1).tokens.empty());
+}
+
+TEST(HeadsSample, HeadsThatKnowLessOfItLoadWithAWarning) {
+  const TempDir dir;
+  const Model model = MakeTinyModel();
+  MedusaHeads heads = RandomHeads(2, 64, 0.05f, 3);
+  heads.sample = RecordSample(model, heads, std::vector<TokenId>(HeadsSample::kTokens, 7), 1);
+  heads.sample.tokens[3] = heads.sample.tokens[9] = 8;
+  SaveMedusaHeads(dir.path(), heads, model.config.vocab_size);
+  const auto loaded = [&] { return LoadMedusaHeads(dir.path(), model); };
+  const std::string wrong = loaded().mismatch;  // as the tokens are not those that were counted
+  EXPECT_NE(wrong.find("of 59 places of the sample that was recorded"), std::string::npos) << wrong;
+  EXPECT_NE(loaded().warning.find(dir.path() + ": heads predict"), std::string::npos);
+  const std::string problem =
+      MedusaDrafter(std::make_shared<DraftLogits>(model, loaded()), 8).Problem();
+  EXPECT_EQ(problem, wrong);
+
+  heads.sample = RecordSample(model, heads, heads.sample.tokens, 1);
+  WriteSample(dir.path(), heads.sample);
+  EXPECT_EQ(loaded().warning, "");
+  EXPECT_EQ(loaded().sample.right, heads.sample.right);
+  heads.sample.right[0] += 3;  // a sixteenth of 59: rounding
+  WriteSample(dir.path(), heads.sample);
+  EXPECT_EQ(loaded().warning, "");
+  heads.sample.right[0] += 1;
+  WriteSample(dir.path(), heads.sample);
+  EXPECT_NE(loaded().warning, "");
+
+  const std::string path = dir.path() + "/tern_sample.json";
+  for (const char* text :
+       {"", "{}", R"({"tokens": [1, 2], "right": [1, 1]})",
+        R"({"tokens": [1, 2, 259], "right": [1, 1]})", R"({"tokens": [1, 2, -3], "right": [1, 1]})",
+        R"({"tokens": [1, 2, 3], "right": [1]})",
+        R"({"tokens": [1, 2, 3], "right": [1, 4000000000]})",
+        R"({"tokens": [1, 2, 3], "right": 5})"}) {
+    std::ofstream(path, std::ios::trunc) << text;
+    EXPECT_NE(loaded().warning.find(path), std::string::npos) << text;
+    EXPECT_EQ(loaded().mismatch, "") << text;
+  }
+  WriteSample(dir.path(), {});
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST(CostTable, StraightLinesBetweenItsRowsAndBehindThem) {

@@ -19,6 +19,7 @@ namespace {
 
 constexpr size_t kHeads = 3, kD = 32, kVocab = 50, kBatch = 9;
 constexpr size_t kWeights = kHeads * kD * kD, kBiases = kHeads * kD;
+constexpr size_t kTeacher = 4;                    // tokens of a teacher
 constexpr size_t kShortlist = 20, kSamples = 12;  // of kVocab
 
 HeadPassOptions Options(bool bfloat16, size_t layers = 1) {
@@ -44,7 +45,27 @@ class HeadPassTest : public ::testing::Test {
     for (size_t i = 0; i < kBatch * kHeads; ++i)
       targets_.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(random_.Below(kVocab)));
   }
-  HeadBatch Batch() const { return {hidden_.View(kBatch, kD), targets_, seed_}; }
+  HeadBatch Batch() const {
+    HeadBatch batch{hidden_.View(kBatch, kD), targets_, seed_};
+    if (teacher_weight_ == 0) return batch;
+    const size_t rows = targets_.size(), top = teacher_ids_.size() / rows;
+    batch.teacher_ids = {teacher_ids_.data(), rows, top};
+    batch.teacher_probs = {teacher_probs_.data(), rows, top};
+    batch.teacher_weight = teacher_weight_;
+    return batch;
+  }
+  // Of every row but each fifth: the token that came, where the row is even, and others.
+  void AddTeacher(float weight) {
+    teacher_weight_ = weight;
+    for (size_t r = 0; r < targets_.size(); ++r) {
+      const auto first = static_cast<int32_t>(random_.Below(kVocab));
+      for (int32_t i = 0; i < static_cast<int32_t>(kTeacher); ++i) {
+        const int32_t token = r % 2 == 0 && targets_[r] >= 0 ? targets_[r] : first;
+        teacher_ids_.push_back((token + 7 * i) % static_cast<int32_t>(kVocab));
+        teacher_probs_.push_back(r % 5 == 4 || i == 3 ? 0.0f : 0.5f / static_cast<float>(i + 1));
+      }
+    }
+  }
   MatView<const BFloat16> Table() const { return table_.View(kVocab, kD); }
 
   // The loss at parameters [weights, biases]; gradients are added to `gradient` of the same layout.
@@ -66,6 +87,9 @@ class HeadPassTest : public ::testing::Test {
   AlignedBuffer<BFloat16> table_ = random_.BFloat16s(kVocab * kD);
   AlignedBuffer<float> parameters_ = random_.Floats(kWeights + kBiases, -0.2f, 0.2f);
   std::vector<int32_t> targets_;  // [batch, heads]
+  float teacher_weight_ = 0;      // 0: no teacher
+  std::vector<int32_t> teacher_ids_;
+  std::vector<float> teacher_probs_;
   uint64_t seed_ = 1;
   std::vector<float> head_weights_ = {0.5f, 0.3f, 0.2f};
 };
@@ -122,6 +146,54 @@ TEST_F(HeadPassTest, GradientsOfTwoBlocksAreThoseOfFiniteDifferences) {
 
 TEST_F(HeadPassTest, GradientsOverAPartAreThoseOfFiniteDifferences) {
   CheckGradients(PartOptions(), parameters_, 1);
+}
+
+TEST_F(HeadPassTest, GradientsWithATeacherAreThoseOfFiniteDifferences) {
+  AddTeacher(0.7f);
+  HeadPassOptions whole = Options(/*bfloat16=*/false), part = PartOptions();
+  whole.part.teacher = part.part.teacher = kTeacher;
+  CheckGradients(whole, parameters_, 1);
+  CheckGradients(part, parameters_, 1);
+}
+
+// A teacher that is sure of the token that came says what that token says; one that says what the
+// head does leaves nothing to learn.
+TEST_F(HeadPassTest, ATeachersLossIsTheDivergence) {
+  auto plain = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto taught = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  HeadPassOptions options = PartOptions();
+  options.part.teacher = 1;
+  const auto pass = MakeHeadPass(Table(), options);
+  const double expected = Loss(*pass, parameters_, 1, &plain);
+  for (const int32_t target : targets_) teacher_ids_.push_back(std::max(target, 0));
+  teacher_probs_.assign(targets_.size(), 0.3f);  // made to add up to 1
+  teacher_weight_ = 1;
+  EXPECT_NEAR(Loss(*pass, parameters_, 1, &taught), expected, 1e-6 * expected);
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(plain[i], taught[i], 1e-6) << i;
+
+  AlignedBuffer<float> outputs(kBatch * kHeads * kD);
+  pass->Outputs(outputs.View(kBatch * kHeads, kD));
+  teacher_ids_.clear();
+  teacher_probs_.clear();
+  for (size_t r = 0; r < targets_.size(); ++r) {
+    std::vector<double> logits(kVocab);
+    double total = 0;
+    for (size_t v = 0; v < kVocab; ++v) {
+      for (size_t i = 0; i < kD; ++i)
+        logits[v] += static_cast<double>(outputs[r * kD + i] * table_[v * kD + i].ToFloat());
+      total += std::exp(logits[v]);
+    }
+    for (size_t v = 0; v < kVocab; ++v) {
+      teacher_ids_.push_back(static_cast<int32_t>(v));
+      teacher_probs_.push_back(static_cast<float>(std::exp(logits[v]) / total));
+    }
+  }
+  options = Options(/*bfloat16=*/false);
+  options.part.teacher = kVocab;
+  auto nothing = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  // fp32 logits of size 5: 2^-22 each.
+  EXPECT_NEAR(Loss(*MakeHeadPass(Table(), options), parameters_, 1, &nothing), 0, 1e-5);
+  for (const float g : nothing.span()) EXPECT_NEAR(g, 0, 1e-5);
 }
 
 // exp(loss + logit of the target) is the normaliser. Its mean over many draws is the whole sum, for

@@ -1,4 +1,4 @@
-#include "trainer/text_forward.h"
+#include "engine/text_forward.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // Hidden states and probabilities of a text that is there already.
-#ifndef TERN_TRAINER_TEXT_FORWARD_H_
-#define TERN_TRAINER_TEXT_FORWARD_H_
+#ifndef TERN_ENGINE_TEXT_FORWARD_H_
+#define TERN_ENGINE_TEXT_FORWARD_H_
 
 #include <cstdint>
 #include <functional>
@@ -45,4 +45,4 @@ class TextForward {
 
 }  // namespace tern
 
-#endif  // TERN_TRAINER_TEXT_FORWARD_H_
+#endif  // TERN_ENGINE_TEXT_FORWARD_H_
