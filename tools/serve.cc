@@ -148,6 +148,7 @@ void RunServe(ServeOptions& options, const CommonOptions& common) {
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const ChatTemplate chat_template = ChatTemplate::Load(dir);
   const Model model = LoadForDecoding(dir, common);
+  if (recorder) recorder->SetBackbone(BackboneFingerprint(model));
   const SchedulerLimits limits = LimitsOf(options, common, model.config);
   const std::shared_ptr<const MedusaHeads> heads = HeadsFor(common, dir, model);
   Scheduler scheduler(model, *tokenizer, limits,

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,16 +16,19 @@
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/model.h"
+#include "engine/tokenizer.h"
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
 #include "tools/report.h"
 #include "tools/train_benchmark.h"
+#include "tools/train_finish.h"
 #include "tools/train_options.h"
 #include "tools/train_page.h"
 #include "trainer/cost_curve.h"
 #include "trainer/machine.h"
+#include "trainer/served_traffic.h"
 
 namespace tern {
 namespace {
@@ -39,19 +43,58 @@ extern "C" void StopTraining(int signal) {
   std::signal(signal, SIG_DFL);  // a second one ends the process at once
 }
 
+std::string RunFolder(const TrainOptions& options) {
+  return options.run.empty() ? options.out + "/run" : options.run;
+}
+
+// The folder of the data. That of served traffic is made once in a run, which later traffic does
+// not change.
+std::string DataFolder(const TrainOptions& options, const std::string& model_dir,
+                       const Model& model) {
+  if (options.from_served.empty()) return options.data;
+  const std::string data = RunFolder(options) + "/served";
+  if (!options.restart && std::filesystem::exists(HiddenManifestPath(data)) &&
+      ReadHiddenCacheInfo(data).complete()) {
+    return data;
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(model_dir);
+  const std::string fingerprint = BackboneFingerprint(model);
+  const ServedTraffic served =
+      ImportServedTraffic(options.from_served, {model.config, fingerprint, *tokenizer}, data);
+  std::fprintf(stderr,
+               "%s: %llu texts, %llu tokens, of %llu files; %llu lines without an end and "
+               "%llu answers too short or too long were left out\n",
+               options.from_served.c_str(), static_cast<unsigned long long>(served.texts),
+               static_cast<unsigned long long>(served.tokens),
+               static_cast<unsigned long long>(served.files),
+               static_cast<unsigned long long>(served.cut_lines),
+               static_cast<unsigned long long>(served.unused));
+  return data;
+}
+
+HeadTrainerOptions Shaped(HeadTrainerOptions options, const std::optional<MedusaHeads>& initial) {
+  if (!initial) return options;
+  options.heads = initial->count;
+  options.layers = static_cast<int32_t>(initial->blocks.size());
+  return options;
+}
+
 // Model, data and trainer, made and checked before anything is written.
 struct TrainSetup {
   TrainSetup(const TrainOptions& options, const CommonOptions& common)
       : dir(ResolveModel(common.model)),
         model(LoadModel(dir, common.I2s())),
-        cache(options.data),
+        initial(InitialHeads(options, model)),
+        cache(DataFolder(options, dir, model)),
         rows(cache),
         split(SplitHeadData(rows, options.held_out)),
         loop(ResolveTrainLoop(options, split)),
         data(rows.Blocks(split.training, BlockTokens(options, cache.info())), common.seed),
         valid(split.training, split.held_out, loop.batch),
-        heads(ResolveHeads(options, loop, DefaultShortlist(cache))),
-        trainer(model, rows, heads, common.seed, Info(common)) {}
+        heads(Shaped(ResolveHeads(options, loop, DefaultShortlist(cache)), initial)),
+        trainer(model, rows, heads, common.seed, Info(common)) {
+    if (initial) trainer.StartFrom(*initial);
+  }
 
   MedusaHeadsInfo Info(const CommonOptions& common) const {
     MedusaHeadsInfo info;
@@ -65,6 +108,7 @@ struct TrainSetup {
 
   std::string dir;
   Model model;
+  std::optional<MedusaHeads> initial;
   HiddenCache cache;
   HeadRows rows;
   HeadDataSplit split;
@@ -90,7 +134,7 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
   const HiddenCacheInfo& info = setup.cache.info();
   if (!info.complete()) {
     std::fprintf(stderr, "%s holds %llu of %llu texts; tern distill can go on there\n",
-                 options.data.c_str(), static_cast<unsigned long long>(info.sequences()),
+                 setup.cache.dir().c_str(), static_cast<unsigned long long>(info.sequences()),
                  static_cast<unsigned long long>(info.planned_sequences));
   }
   const uint64_t block = BlockTokens(options, info);
@@ -106,7 +150,7 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
   std::fprintf(stderr,
                "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "
                "%llu steps of %llu tokens; %d threads, %s\n",
-               options.heads.heads, info.hidden_size, info.vocab_size,
+               setup.heads.heads, info.hidden_size, info.vocab_size,
                static_cast<unsigned long long>(setup.split.training),
                static_cast<unsigned long long>(setup.split.held_out),
                static_cast<unsigned long long>(setup.loop.schedule.steps),
@@ -114,7 +158,8 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
                CurrentTarget().c_str());
 }
 
-void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_json) {
+void PrintSummary(const LoopSummary& s, const Json& finish, const TrainOptions& options,
+                  bool as_json) {
   if (!as_json) {
     if (!s.finished) return;
     std::string line = "held-out top-1 per head:";
@@ -139,6 +184,7 @@ void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_jso
     out["best_step"] = s.best->step;
     for (const char* name : {"acceptance_length", HeadTrainer::kSpeedFigure, "simulated_rows"})
       out[name] = s.held_out_figures.at(name);
+    out.update(finish);
   }
   out["tokens_per_second"] = s.tokens_per_second;
   out["mfu"] = s.mfu;
@@ -150,11 +196,12 @@ void PrintSummary(const LoopSummary& s, const TrainOptions& options, bool as_jso
   std::cout << out.dump(2) << "\n";
 }
 
-void Train(const TrainOptions& options, const CommonOptions& common) {
-  TrainSetup setup(options, common);
-  const std::string run = options.run.empty() ? options.out + "/run" : options.run;
+void Train(TrainOptions options, const CommonOptions& common) {
+  const std::string run = RunFolder(options);
   if (options.must_resume && !RunDirectory::HasCheckpoint(run))
     throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
+  TrainSetup setup(options, common);
+  options.heads = setup.heads;
   RunDirectory directory(run);
   RemoveTemporaries(options.out);
   directory.SetTensorBoard(options.tensorboard);
@@ -166,6 +213,14 @@ void Train(const TrainOptions& options, const CommonOptions& common) {
   setup.trainer.SetCosts(costs);
   nlohmann::json record =
       RecordTrainOptions(options, setup.heads, setup.loop, setup.cache, common.seed);
+  if (setup.initial) {
+    uint64_t hash = 0;
+    for (const MedusaBlock& block : setup.initial->blocks) {
+      hash = HashBytes(std::as_bytes(block.weights.span()), hash);
+      hash = HashBytes(std::as_bytes(block.biases.span()), hash);
+    }
+    record["--init-heads"] = HashName(hash);
+  }
   record["--costs"] = HashName(HashText(CostCurveText(costs)));
   GemmPeak peak(!options.fp32);
   setup.loop.peak = &peak;
@@ -179,16 +234,22 @@ void Train(const TrainOptions& options, const CommonOptions& common) {
   std::signal(SIGINT, StopTraining);
   std::signal(SIGTERM, StopTraining);
   const LoopSummary summary = loop.Run();
+  Json finish;
+  if (summary.finished) {
+    finish = FinishHeads({setup.dir, setup.model, setup.cache}, options, common);
+  }
   if (!options.html.empty()) WriteFileAtomically(options.html, TrainPage("tern train", run));
-  PrintSummary(summary, options, common.json);
+  PrintSummary(summary, finish, options, common.json);
 }
 
 void CheckArguments(const TrainOptions& options, const CommonOptions& common) {
   if (options.must_resume && options.restart)
     throw CLI::ValidationError("--resume", "and --restart contradict each other");
   if (!options.benchmark && options.out.empty()) throw CLI::RequiredError("--out");
+  if (options.benchmark && !(options.from_served + options.init_heads).empty())
+    throw CLI::ValidationError("--benchmark", "goes with --data or --synthetic");
   if (options.synthetic.empty()) {
-    if (options.data.empty()) throw CLI::RequiredError("--data");
+    if (options.data.empty() && options.from_served.empty()) throw CLI::RequiredError("--data");
     return;
   }
   if (!options.benchmark || !common.model.empty() || !options.data.empty())

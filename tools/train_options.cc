@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "engine/atomic_file.h"
@@ -14,7 +15,12 @@ namespace tern {
 namespace {
 
 void BindData(CLI::App& command, TrainOptions& o) {
-  command.add_option("--data", o.data, "Directory that tern distill wrote");
+  CLI::Option* data = command.add_option("--data", o.data, "Directory that tern distill wrote");
+  command
+      .add_option("--from-served", o.from_served,
+                  "Folder that tern serve --record wrote: train on that traffic, as it is when the "
+                  "run begins")
+      ->excludes(data);
   std::string shapes;
   for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : ", ") + name;
   command.add_option("--synthetic", o.synthetic,
@@ -32,18 +38,46 @@ void BindData(CLI::App& command, TrainOptions& o) {
   BindRunOptions(command, o, "trained heads");
 }
 
+float TeacherWeight(const std::string& loss) {
+  if (loss == "ce") return 0.0f;
+  if (loss == "kl") return 1.0f;
+  float weight = -1;
+  if (loss.starts_with("mix:")) {
+    const char* end = loss.data() + loss.size();
+    const auto [stop, error] = std::from_chars(loss.data() + 4, end, weight);
+    if (error == std::errc() && stop == end && weight > 0 && weight < 1) return weight;
+  }
+  throw CLI::ValidationError("--loss", "is " + loss + ", expected ce, kl or mix:W, 0 < W < 1");
+}
+
 void BindTraining(CLI::App& command, TrainOptions& o) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     return command.add_option(name, value, text)->capture_default_str()->group("Training");
   };
-  add("--heads-count", o.heads.heads, "Heads K; head k predicts token t+1+k")
-      ->check(CLI::Range(1, kMaxMedusaHeads));
-  add("--layers", o.heads.layers, "Residual blocks of each head")
-      ->check(CLI::Range(1, kMaxMedusaLayers));
+  CLI::Option* count = add("--heads-count", o.heads.heads, "Heads K; head k predicts token t+1+k")
+                           ->check(CLI::Range(1, kMaxMedusaHeads));
+  CLI::Option* layers = add("--layers", o.heads.layers, "Residual blocks of each head")
+                            ->check(CLI::Range(1, kMaxMedusaLayers));
   CLI::Option* rank = add("--rank", o.heads.rank, "Of the blocks' matrices; 0: full")
                           ->check(CLI::Range(0, 1 << 14));
-  command.add_flag("--ternary", o.heads.ternary, "Matrices of -1, 0 and 1 times a scale")
+  CLI::Option* ternary =
+      command.add_flag("--ternary", o.heads.ternary, "Matrices of -1, 0 and 1 times a scale")
+          ->excludes(rank)
+          ->group("Training");
+  command
+      .add_option("--init-heads", o.init_heads,
+                  "Begin with these heads, as many and as deep as they are, instead of zeros")
+      ->excludes(count)
+      ->excludes(layers)
       ->excludes(rank)
+      ->excludes(ternary)
+      ->group("Training");
+  CLI::Option* no_bias =
+      command.add_flag("!--no-bias", o.heads.biases, "Blocks without biases")->group("Training");
+  command
+      .add_option("--gguf", o.gguf,
+                  "Write the heads into this file, too, as MedusaBitNet's GGUF tensors")
+      ->needs(no_bias)
       ->group("Training");
   command
       .add_option("--loss-shortlist", o.loss_shortlist,
@@ -56,6 +90,14 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
                   "Others, drawn for each micro-batch, that stand for all of them (default: a "
                   "quarter of the shortlist); 0: the whole vocabulary")
       ->check(CLI::Range(0, 1 << 24))
+      ->group("Training");
+  command
+      .add_option_function<std::string>(
+          "--loss", [&o](const std::string& text) { o.heads.teacher_weight = TeacherWeight(text); },
+          "ce: cross-entropy on the tokens; kl: divergence from the probabilities that tern "
+          "distill "
+          "--teacher-top-k stored; mix:W: W of kl and 1 - W of ce")
+      ->default_str("ce")
       ->group("Training");
   add("--loss-decay", o.heads.loss_decay, "Head k counts this to the power of k-1")
       ->check(CLI::Range(0.01, 1.0));
@@ -83,6 +125,13 @@ void BindWatching(CLI::App& command, TrainOptions& o) {
   command
       .add_option("--patience", o.loop.patience,
                   "Evaluations without more simulated tokens/s that end the run; 0: none do")
+      ->capture_default_str()
+      ->group("Watching");
+  command
+      .add_option("--calibrate", o.calibrate,
+                  "Held-out prompts, at most, that the finished heads' calibration is fitted on: "
+                  "the model writes four texts for each; 0: none is")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str()
       ->group("Watching");
   command
@@ -176,6 +225,19 @@ HeadTrainerOptions ResolveHeads(const TrainOptions& o, const LoopOptions& loop,
   return heads;
 }
 
+std::optional<MedusaHeads> InitialHeads(const TrainOptions& o, const Model& model) {
+  if (o.init_heads.empty()) return std::nullopt;
+  MedusaHeads heads = LoadMedusaHeads(o.init_heads, model);
+  const bool two_matrices =
+      std::ranges::any_of(heads.blocks, [](const MedusaBlock& b) { return b.two_matrices(); });
+  if (two_matrices || heads.vocabularies.size() > 0) {
+    throw InvalidArgument("--init-heads: " + o.init_heads +
+                          (two_matrices ? " has blocks of two matrices" : " has own vocabularies") +
+                          "; expected Medusa heads of version 2, which tern train writes");
+  }
+  return heads;
+}
+
 nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOptions& heads,
                                   const LoopOptions& loop, const HiddenCache& cache,
                                   uint64_t seed) {
@@ -207,6 +269,8 @@ nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOption
                            {"--seed", seed},
                            {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}};
   // Only where it is not what all runs once were.
+  if (heads.teacher_weight > 0) record["--loss"] = heads.teacher_weight;
+  if (!heads.biases) record["--no-bias"] = true;
   if (const uint64_t tokens = BlockTokens(o, cache.info()); tokens > 0)
     record["--block-tokens"] = tokens;
   return record;

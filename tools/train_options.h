@@ -16,10 +16,14 @@ namespace tern {
 struct TrainOptions : RunOptions {
   TrainOptions();
   std::string data;
-  std::string synthetic;  // shape that is benchmarked without model and data
+  std::string from_served;  // folder of recorded traffic, instead of data
+  std::string init_heads;   // to begin with; empty: heads of zeros
+  std::string synthetic;    // shape that is benchmarked without model and data
   HeadTrainerOptions heads;
   std::optional<int32_t> loss_shortlist, loss_samples;
-  std::string costs;  // file of c(rows); empty: measured
+  std::string costs;       // file of c(rows); empty: measured
+  std::string gguf;        // of the finished heads; empty: none
+  int32_t calibrate = 64;  // held-out prompts at most
   double epochs = 4;
   double hidden_memory_gb = 4;
   uint64_t block_tokens = 0;
@@ -51,6 +55,10 @@ HeadTrainerOptions ResolveHeads(const TrainOptions& options, const LoopOptions& 
 // compares.
 nlohmann::json RecordTrainOptions(const TrainOptions& options, const HeadTrainerOptions& heads,
                                   const LoopOptions& loop, const HiddenCache& cache, uint64_t seed);
+
+// The heads of options.init_heads, if any. Throws kInvalidArgument where they are of a kind that is
+// not trained.
+std::optional<MedusaHeads> InitialHeads(const TrainOptions& options, const Model& model);
 
 }  // namespace tern
 

@@ -125,6 +125,10 @@ TEST_F(DistillTrainTest, FromPromptsToHeads) {
   EXPECT_EQ(heads.count, 3);
   EXPECT_EQ(heads.warning, "");
   EXPECT_EQ(heads.info.base_model, model_);
+  EXPECT_EQ(heads.calibration.fitted(), trained["calibrated_on"].get<int64_t>() > 0);
+  EXPECT_EQ(heads.shortlist.empty(), false);
+  EXPECT_EQ(heads.sample.right.size(), 3u);
+  EXPECT_EQ(heads.sample.places(), trained["sample"]["places"]);
   EXPECT_TRUE(
       std::ranges::any_of(heads.blocks[0].weights.span(), [](BFloat16 w) { return w.bits != 0; }));
   std::istringstream metrics(ReadFile(heads_ + "/run/metrics.jsonl"));
@@ -265,6 +269,13 @@ TEST_F(DistillTrainTest, KindsOfHeads) {
     const MedusaHeads heads = LoadMedusaHeads(out, LoadModel(model_));
     EXPECT_EQ(heads.blocks.size(), kind[0] == "--layers" ? 2u : 1u);
   }
+  std::vector<std::string> flat = Train(data_, dir_ / "flat", {"--gguf", dir_ / "heads.gguf"});
+  ExpectFailure(flat, "--gguf requires --no-bias", 2);
+  flat.push_back("--no-bias");
+  EXPECT_EQ(Run(flat)["gguf"], dir_ / "heads.gguf");
+  const MedusaHeads no_bias = LoadMedusaHeads(dir_ / "flat", LoadModel(model_));
+  const MedusaHeads gguf = LoadMedusaHeads(dir_ / "heads.gguf", LoadModel(model_));
+  EXPECT_TRUE(std::ranges::equal(gguf.blocks[0].weights.span(), no_bias.blocks[0].weights.span()));
   std::vector<std::string> ternary = Train(data_, heads_);
   ternary.push_back("--ternary");
   Run(ternary);
