@@ -41,8 +41,9 @@ class MedusaDrafter : public Drafter {
     calibration_.BeginText();
   }
   void Propose(const DraftContext& context, DraftTree& tree) override;
-  // The heads' own mismatch, and when head 1 keeps predicting the root, t + 1, which the backbone predicts, instead of
-  // t + 2: heads of an offset off by one, as some trainers wrote them, or heads without training.
+  // The heads' own mismatch; and says when head 1 keeps predicting the root, t + 1, which the
+  // backbone predicts, instead of t + 2: heads of an offset off by one, as some trainers wrote
+  // them, or heads without training.
   std::string Problem() const override;
 
   static constexpr int64_t kLeastSample = 16;  // proposals before Problem says anything
