@@ -48,7 +48,7 @@ struct MedusaHeads {
   // empty = not known.
   std::vector<int32_t> shortlist;
   DraftCalibration calibration;  // not fitted where there is none
-  HeadsSample sample;             // recorded when they were trained; may have no tokens
+  HeadsSample sample;            // recorded when they were trained; may have no tokens
   // Why the heads, though they load, may draft badly: trained for other weights than this model's,
   // or less often right than their sample says. Empty = no reason.
   std::string mismatch;
