@@ -1,4 +1,6 @@
 // `tern serve`: the HTTP server.
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -132,7 +134,17 @@ ServedModel Served(const Model& model, const Tokenizer& tokenizer, const ChatTem
           static_cast<int64_t>(std::time(nullptr))};
 }
 
+// Large blocks go back to the system when they are freed. Otherwise glibc takes the first large
+// request body for a size to keep room for, in the heap of every thread that ever sees one.
+void ReturnLargeBlocks() {
+#ifdef __GLIBC__
+  constexpr int kLargeBytes = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+#endif
+}
+
 void RunServe(ServeOptions& options, const CommonOptions& common) {
+  ReturnLargeBlocks();
   ServeSignals signals;
   ServerMetrics metrics;
   std::optional<TrafficRecorder> recorder;

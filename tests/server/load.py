@@ -290,9 +290,12 @@ def run(arguments, server, port):
         "rss_mb": {"begin": round(memory.samples[0][1], 1), "middle": round(memory.samples[len(memory.samples) // 2][1], 1),
                    "end": round(memory.samples[-1][1], 1), "slope_per_minute": round(memory.slope(), 2)},
     }
-    # What a leak of one small answer per request would add; short runs only see caches fill.
+    # A leak of one answer per request would add more; in short runs caches still fill.
     if arguments.seconds >= 60 and memory.slope() > arguments.most_slope:
         problems.append(f"memory grows by {memory.slope():.1f} MB a minute")
+    growth = memory.samples[-1][1] - memory.samples[0][1]
+    if growth > arguments.most_growth:
+        problems.append(f"memory has grown by {growth:.0f} MB")
     if not load.first_token:
         problems.append("no stream was answered")
     return figures, problems
@@ -306,6 +309,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", help="default: the one that ships")
     parser.add_argument("--most-slope", type=float, default=4, help="MB a minute that memory may grow by in the second half")
+    parser.add_argument("--most-growth", type=float, default=100, help="MB that memory may grow by in all")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="more options of tern serve")
     arguments = parser.parse_args()
     command = [arguments.tern, "serve", "--port", "0", "--json", "--parallel", str(arguments.streams), "--queue", "64"]

@@ -82,6 +82,60 @@ TEST_F(ServeTest, TheSameTokensAsGenerate) {
   EXPECT_EQ(server_->Wait(), 0);
 }
 
+// The ids of a streamed answer's one choice.
+json StreamedIds(const std::string& body) {
+  json ids = json::array();
+  for (const std::string& data : SseData(body)) {
+    if (data == "[DONE]") return ids;
+    const json chunk = json::parse(data);
+    for (const json& choice : chunk.at("choices"))
+      for (const json& id : choice.at("token_ids")) ids.push_back(id);
+  }
+  return "no [DONE]";
+}
+
+// Nine requests, each of which has eight others beside it; one thread each asks for a text streamed
+// or not, with each way of drafting.
+TEST_F(ServeTest, TheSameTokensAsGenerateAmongEightOthers) {
+  constexpr int kClients = 9;
+  const std::vector<std::string> prompts = {"the cat sat", "x", "the the the the the the cat"};
+  const auto body = [&](int i) {
+    return json{{"prompt", prompts[static_cast<size_t>(i) % prompts.size()]},
+                {"max_tokens", 40 + 5 * i},
+                {"temperature", i % 2 == 0 ? 0.0 : 0.9},
+                {"seed", i},
+                {"ignore_eos", true},
+                {"return_token_ids", true}};
+  };
+  std::vector<json> generated;
+  for (int i = 0; i < kClients; ++i) {
+    const json request = body(i);
+    generated.push_back(
+        Generate({"--prompt", request["prompt"], "--max-tokens", request["max_tokens"].dump(),
+                  "--temperature", request["temperature"].dump(), "--seed", std::to_string(i),
+                  "--ignore-eos"})
+            .at("token_ids"));
+  }
+  const int port = Start({"--parallel", std::to_string(kClients)});
+  const auto ask = [&](int i) {
+    for (const char* mode : {"auto", "tree", "ngram", "off"}) {
+      for (const bool stream : {false, true}) {
+        json request = body(i);
+        request["speculation"] = {{"mode", mode}};
+        request["stream"] = stream;
+        const HttpAnswer answer = HttpClient(port).Post("/v1/completions", request.dump());
+        const json ids = stream ? StreamedIds(answer.body)
+                                : json::parse(answer.body).at("choices").at(0).at("token_ids");
+        EXPECT_EQ(ids, generated[static_cast<size_t>(i)]) << i << mode << stream;
+      }
+    }
+  };
+  ask(0);  // alone
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kClients; ++i) threads.emplace_back(ask, i);
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST_F(ServeTest, TheFirstSignalWaitsForWhatIsBegunTheSecondDoesNot) {
   const int port = Start();
   HttpClient client(port);
