@@ -1,29 +1,10 @@
 // The official openai client against `tern serve` with the model that ships:
 //
 //   node openai_client.mjs path/to/tern
-//
-// The package "openai" is looked for in $TERN_NODE_MODULES (a folder that holds node_modules), where
-// tools/install-openai-client puts it, and in the folders above this file. Exit status 77 where it is not
-// there: skipped.
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
-import { startServer } from './start_server.mjs';
+import { loadPackage, runClient, untilIdle } from './client_run.mjs';
 
-function loadClient() {
-  const places = [new URL('../../build/openai-client/x.js', import.meta.url), import.meta.url];
-  if (process.env.TERN_NODE_MODULES) places.unshift(`${process.env.TERN_NODE_MODULES}/x.js`);
-  for (const place of places) {
-    try {
-      return createRequire(place)('openai');
-    } catch (error) {
-      if (error.code !== 'MODULE_NOT_FOUND') throw error;
-    }
-  }
-  console.log('skipped: openai_client: the npm package "openai" is not there; tools/install-openai-client installs it');
-  process.exit(77);
-}
-
-const { OpenAI, BadRequestError, NotFoundError } = loadClient();
+const { APIUserAbortError, OpenAI, BadRequestError, NotFoundError } = loadPackage('openai');
 
 const messages = [{ role: 'user', content: 'Once upon a time' }];
 
@@ -80,6 +61,31 @@ const tests = {
     assert.deepEqual(final.usage, whole.usage);
   },
 
+  async streamHelperEvents(client, model) {
+    const stream = client.chat.completions.stream({ model, messages, max_tokens: 25, seed: 6, n: 2 });
+    const seen = { chunk: 0, 'content.done': 0, finalContent: 0, end: 0 };
+    for (const name of Object.keys(seen)) stream.on(name, () => { ++seen[name]; });
+    const final = await stream.finalChatCompletion();
+    const whole = await client.chat.completions.create({ model, messages, max_tokens: 25, seed: 6, n: 2 });
+    assert.deepEqual(final.choices.map((choice) => choice.message.content),
+      whole.choices.map((choice) => choice.message.content));
+    assert.ok(seen.chunk > 2 && seen['content.done'] === 2 && seen.finalContent === 1 && seen.end === 1,
+      JSON.stringify(seen));
+  },
+
+  async streamHelperAbort(client, model, url) {
+    const stream = client.chat.completions.stream({ model, messages, n: 64, ignore_eos: true });
+    stream.once('content', () => stream.abort());
+    await assert.rejects(stream.done(), APIUserAbortError);
+    await untilIdle(url);
+  },
+
+  async streamHelperError(client, model) {
+    const stream = client.chat.completions.stream({ model, messages, temperature: 3000 });
+    const error = await stream.done().then(() => assert.fail('expected an error'), (reason) => reason);
+    assert.deepEqual([error.status, error.param, error.code], [400, 'temperature', 'invalid_value']);
+  },
+
   async completions(client, model) {
     const request = {
       model, prompt: ['One day', 'The dog'], max_tokens: 20, seed: 4, logprobs: 2,
@@ -120,12 +126,7 @@ const tests = {
     for await (const chunk of stream) {
       if (chunk.choices[0].delta.content) break;
     }
-    for (let tries = 0; ; ++tries) {
-      const health = await (await fetch(new URL('/health', baseURL))).json();
-      if (health.running === 0) break;
-      assert.ok(tries < 100, 'the request still runs');
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    await untilIdle(baseURL);
   },
 
   async together(client, model) {
@@ -137,25 +138,4 @@ const tests = {
   },
 };
 
-const { server, started } = await startServer(process.argv[2], []);
-const client = new OpenAI({ apiKey: 'none', baseURL: `${started.url}/v1`, maxRetries: 0 });
-let failed = 0;
-try {
-  for (const [name, run] of Object.entries(tests)) {
-    try {
-      await run(client, started.model, started.url);
-      console.log(`ok ${name}`);
-    } catch (error) {
-      console.log(`FAILED ${name}: ${error.stack}`);
-      ++failed;
-    }
-  }
-} finally {
-  server.kill('SIGTERM');
-}
-const status = await new Promise((resolve) => server.on('exit', resolve));
-if (status !== 0) {
-  console.log(`FAILED stop: exit status ${status}`);
-  ++failed;
-}
-process.exit(failed === 0 ? 0 : 1);
+await runClient(tests, (url) => new OpenAI({ apiKey: 'none', baseURL: `${url}/v1`, maxRetries: 0 }));
