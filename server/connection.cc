@@ -48,9 +48,19 @@ bool Connection::Wait(short events, int milliseconds) const {
   return ready > 0;
 }
 
+bool Connection::Handshake() {
+  request_end_ = Clock::now() + std::chrono::seconds(limits_.request_seconds);
+  if (tls_ == nullptr) return true;
+  while (true) {
+    const TlsSession::Status status = tls_->Handshake().status;
+    if (status == TlsSession::Status::kDone) return true;
+    if (!WaitFor(status)) return false;
+  }
+}
+
 bool Connection::WaitForRequest(int seconds, const std::atomic<bool>& draining) {
   constexpr int kSliceMs = 100;
-  bool ready = begin_ < end_;
+  bool ready = begin_ < end_ || (tls_ != nullptr && tls_->has_pending());
   for (int waited = 0; !ready && waited < seconds * 1000 && !draining; waited += kSliceMs)
     ready = Wait(POLLIN, kSliceMs);
   request_end_ = Clock::now() + std::chrono::seconds(limits_.request_seconds);
@@ -58,11 +68,22 @@ bool Connection::WaitForRequest(int seconds, const std::atomic<bool>& draining) 
   return ready && !draining;
 }
 
-bool Connection::WaitForInput() const {
+int Connection::RequestMsLeft() const {
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(request_end_ - Clock::now()).count();
-  // What has arrived counts, however late this thread comes to see it.
-  return Wait(POLLIN, static_cast<int>(std::max<int64_t>(0, left)));
+  return static_cast<int>(std::max<int64_t>(0, left));
+}
+
+// What has arrived counts, however late this thread comes to see it.
+bool Connection::WaitForInput() const { return Wait(POLLIN, RequestMsLeft()); }
+
+bool Connection::WaitFor(TlsSession::Status status) const {
+  if (status == TlsSession::Status::kWaitToRead) return WaitForInput();
+  return status == TlsSession::Status::kWaitToWrite && Wait(POLLOUT, RequestMsLeft());
+}
+
+void Connection::Close() {
+  if (tls_ != nullptr) tls_->Close();
 }
 
 void Connection::Linger() {
@@ -79,12 +100,25 @@ bool Connection::Gone() const {
          (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-bool Connection::is_readable() const { return begin_ < end_ || WaitForInput(); }
+bool Connection::is_readable() const {
+  return begin_ < end_ || (tls_ != nullptr && tls_->has_pending()) || WaitForInput();
+}
+
+ssize_t Connection::Receive() {
+  if (tls_ == nullptr) {
+    return WaitForInput() ? recv(socket_, buffer_.data(), buffer_.size(), 0) : -1;
+  }
+  while (true) {
+    const TlsSession::Result result = tls_->Read(buffer_.data(), buffer_.size());
+    if (result.status == TlsSession::Status::kDone) return static_cast<ssize_t>(result.bytes);
+    if (result.status == TlsSession::Status::kClosed) return 0;
+    if (!WaitFor(result.status)) return -1;
+  }
+}
 
 ssize_t Connection::read(char* data, size_t size) {
   if (begin_ == end_) {
-    if (!WaitForInput()) return -1;
-    const ssize_t got = recv(socket_, buffer_.data(), buffer_.size(), 0);
+    const ssize_t got = Receive();
     if (got <= 0) return got;
     begin_ = 0;
     end_ = static_cast<size_t>(got);
@@ -97,13 +131,28 @@ ssize_t Connection::read(char* data, size_t size) {
   return static_cast<ssize_t>(count);
 }
 
+ssize_t Connection::Send(const char* data, size_t size) {
+  while (true) {
+    short events = POLLOUT;
+    if (tls_ == nullptr) {
+      const ssize_t count = send(socket_, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (count >= 0 || (errno != EAGAIN && errno != EINTR)) return count;
+    } else {
+      const TlsSession::Result result = tls_->Write(data, size);
+      if (result.status == TlsSession::Status::kDone) return static_cast<ssize_t>(result.bytes);
+      if (result.status == TlsSession::Status::kWaitToRead) events = POLLIN;
+      if (result.status == TlsSession::Status::kClosed) return -1;
+      if (result.status == TlsSession::Status::kFailed) return -1;
+    }
+    if (!Wait(events, limits_.stalled_seconds * 1000)) return -1;
+  }
+}
+
 // Everything or an error: the library does not come back for the rest of a short write everywhere.
 ssize_t Connection::write(const char* data, size_t size) {
   size_t sent = 0;
   while (sent < size) {
-    if (!Wait(POLLOUT, limits_.stalled_seconds * 1000)) return -1;
-    const ssize_t count = send(socket_, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    const ssize_t count = Send(data + sent, size - sent);
     if (count < 0) return -1;
     sent += static_cast<size_t>(count);
   }

@@ -9,7 +9,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
+#include <utility>
+
+#include "server/tls.h"
 
 namespace tern {
 
@@ -21,8 +25,9 @@ class Connection final : public httplib::Stream {
     size_t head_bytes;    // of a request line and its headers together
     size_t body_bytes;    // with what its encoding adds
   };
-  // Does not own `socket`.
-  Connection(int socket, const Limits& limits) : socket_(socket), limits_(limits) {}
+  // Does not own `socket`, which does not block where there is `tls`.
+  Connection(int socket, const Limits& limits, std::unique_ptr<TlsSession> tls = nullptr)
+      : socket_(socket), limits_(limits), tls_(std::move(tls)) {}
 
   // The connection that this thread serves: the library hands requests to handlers without theirs.
   // Null where it serves none.
@@ -33,14 +38,19 @@ class Connection final : public httplib::Stream {
     ~Serving();
   };
 
+  // Agrees with the client on encryption, where there is some, in the time of a request. False
+  // where they do not.
+  bool Handshake();
   // Waits for the first byte of a request, from which its time counts. False after `seconds`, where
   // the other side has closed, or soon after `draining` is set.
   bool WaitForRequest(int seconds, const std::atomic<bool>& draining);
   // The request's headers have been read: from here on the limit is the body's.
   void HeadRead() { bytes_left_ = limits_.body_bytes; }
   // Takes what the other side still sends, for a moment: closing a socket with unread bytes would
-  // take back the answer.
+  // take back the answer. Behind Close.
   void Linger();
+  // Ends the encryption, where there is some. Nothing can be written any more.
+  void Close();
   // The other side has closed the connection, or at least its half of it. Sends and reads nothing.
   bool Gone() const;
 
@@ -55,7 +65,11 @@ class Connection final : public httplib::Stream {
  private:
   using Clock = std::chrono::steady_clock;
   bool Wait(short events, int milliseconds) const;
-  bool WaitForInput() const;  // as long as the request may still take
+  int RequestMsLeft() const;
+  bool WaitForInput() const;                      // as long as the request may still take
+  bool WaitFor(TlsSession::Status status) const;  // as a session asks for; false where it is over
+  ssize_t Receive();                              // into buffer_; 0 at the end, -1 for an error
+  ssize_t Send(const char* data, size_t size);    // some of it; -1 for an error
 
   const int socket_;
   const Limits limits_;
@@ -63,6 +77,7 @@ class Connection final : public httplib::Stream {
   Clock::time_point request_end_;
   std::array<char, 4096> buffer_;  // read ahead: the library reads headers byte by byte
   size_t begin_ = 0, end_ = 0;
+  const std::unique_ptr<TlsSession> tls_;  // null: not encrypted
 };
 
 }  // namespace tern

@@ -1,5 +1,6 @@
 #include "server/http_server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,6 +23,7 @@
 #include "server/response_codec.h"
 #include "server/route_names.h"
 #include "server/routes.h"
+#include "server/tls.h"
 
 namespace tern {
 namespace {
@@ -115,6 +118,8 @@ class HttpServer::Impl final : public httplib::Server {
         metrics_(metrics),
         access_(options.access, options.host),
         routes_(service_, metrics) {
+    if (!options_.tls_certificate.empty())
+      tls_ = std::make_unique<TlsCertificate>(options_.tls_certificate, options_.tls_key);
     set_payload_max_length(options_.max_body_bytes);
     // Another server's port is an error, not shared.
     set_socket_options([](socket_t socket) {
@@ -129,7 +134,11 @@ class HttpServer::Impl final : public httplib::Server {
 
   int port() const { return port_; }
   void SetService(CompletionService& service) { service_ = &service; }
-  Access& access() { return access_; }
+  bool asks_for_keys() const { return access_.asks_for_keys(); }
+  void Reload() {
+    access_.ReloadKeys();
+    if (tls_ != nullptr) tls_->Reload();
+  }
 
   // The library's own loop would end with any failure of accept.
   void Serve() {
@@ -233,16 +242,20 @@ class HttpServer::Impl final : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override {
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (tls_ != nullptr) fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) | O_NONBLOCK);
     Connection connection(
-        socket, {options_.stalled_seconds, options_.request_seconds, options_.max_head_bytes,
-                 options_.max_body_bytes + options_.max_body_bytes / 4});
+        socket,
+        {options_.stalled_seconds, options_.request_seconds, options_.max_head_bytes,
+         options_.max_body_bytes + options_.max_body_bytes / 4},
+        tls_ != nullptr ? tls_->NewSession(socket) : nullptr);
     const Connection::Serving serving(connection);
-    bool ok = true, closed = false, refused = false;
+    bool ok = connection.Handshake(), closed = false, refused = false;
     while (ok && !closed && connection.WaitForRequest(options_.idle_seconds, draining_)) {
       ok = process_request(connection, draining_, closed,
                            [&](Request& request) { refused = Prepare(request); });
       closed |= refused;
     }
+    connection.Close();
     if (refused) connection.Linger();
     shutdown(socket, SHUT_RDWR);
     close(socket);
@@ -252,6 +265,7 @@ class HttpServer::Impl final : public httplib::Server {
   const HttpOptions options_;
   ServerMetrics& metrics_;
   Access access_;
+  std::unique_ptr<TlsCertificate> tls_;  // null: plain HTTP
   std::atomic<CompletionService*> service_ = nullptr;
   Routes routes_;
   int port_ = -1;
@@ -263,8 +277,8 @@ HttpServer::HttpServer(const HttpOptions& options, ServerMetrics& metrics)
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::SetService(CompletionService& service) { impl_->SetService(service); }
-void HttpServer::ReloadKeys() { impl_->access().ReloadKeys(); }
-bool HttpServer::asks_for_keys() const { return impl_->access().asks_for_keys(); }
+void HttpServer::Reload() { impl_->Reload(); }
+bool HttpServer::asks_for_keys() const { return impl_->asks_for_keys(); }
 void HttpServer::Serve() { impl_->Serve(); }
 void HttpServer::Drain() { impl_->Drain(); }
 

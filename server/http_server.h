@@ -21,6 +21,8 @@ struct HttpOptions {
   size_t max_body_bytes = 8u << 20;
   size_t max_head_bytes = 64u << 10;  // of a request line and headers
   AccessOptions access;
+  // PEM files, both or none: TLS instead of plain HTTP.
+  std::string tls_certificate, tls_key;
   int idle_seconds = 5;      // after which a connection without a request is closed
   int stalled_seconds = 30;  // of a client that does not read its answer
   int request_seconds = 10;  // from a request's first byte to its last
@@ -29,7 +31,7 @@ struct HttpOptions {
 class HttpServer {
  public:
   // Binds; nothing is answered before Serve. `metrics` outlives this. Throws Error where the
-  // address cannot be had or the keys cannot be read.
+  // address cannot be had, or keys or certificate cannot be read.
   HttpServer(const HttpOptions& options, ServerMetrics& metrics);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
@@ -40,8 +42,9 @@ class HttpServer {
   void SetService(CompletionService& service);
   // Answers requests until Drain, then returns when all that were begun are answered.
   void Serve();
-  // Reads the file of keys again. Throws Error, and the keys stay. From any thread.
-  void ReloadKeys();
+  // Reads the file of keys and the certificate again. Throws Error, and the keys or the certificate
+  // stay. From any thread.
+  void Reload();
   bool asks_for_keys() const;
   // Accepts nothing more. From any thread, also before Serve.
   void Drain();

@@ -59,7 +59,8 @@ void Announce(const ServeOptions& options, const CommonOptions& common, const Se
               const HttpServer& server) {
   const bool v6 = options.http.host.find(':') != std::string::npos;
   const std::string host = v6 ? "[" + options.http.host + "]" : options.http.host;
-  const std::string url = "http://" + host + ":" + std::to_string(server.port());
+  const std::string scheme = options.http.tls_certificate.empty() ? "http://" : "https://";
+  const std::string url = scheme + host + ":" + std::to_string(server.port());
   if (common.json) {
     const OrderedJson json = {{"url", url}, {"port", server.port()}, {"model", served.id}};
     std::printf("%s\n", json.dump().c_str());
@@ -209,6 +210,16 @@ void AddServe(CLI::App& app, const CommonOptions& common) {
                    "File of keys, one a line, of which a client needs one; read again on SIGHUP. "
                    "TERN_API_KEYS in the environment adds keys")
       ->type_name("FILE");
+  CLI::Option* certificate =
+      command
+          ->add_option("--tls-cert", options->http.tls_certificate,
+                       "PEM file of the certificate for HTTPS, with those above it; read again on "
+                       "SIGHUP")
+          ->type_name("FILE");
+  CLI::Option* key = command->add_option("--tls-key", options->http.tls_key, "PEM file of its key")
+                         ->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
   command
       ->add_option("--allowed-host", options->http.access.allowed_hosts,
                    "Host name that clients may use beside localhost and addresses; * = any")

@@ -33,10 +33,11 @@ void ServeSignals::Watch(HttpServer* server) {
 void ServeSignals::Reload() {
   if (server_ == nullptr) return;
   try {
-    server_->ReloadKeys();
-    std::fputs("tern: read the keys again\n", stderr);
+    server_->Reload();
+    std::fputs("tern: read the keys and the certificate again\n", stderr);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "tern: %s; the keys stay as they were\n", error.what());
+    std::fprintf(stderr, "tern: %s; keys and certificate that cannot be read stay as they were\n",
+                 error.what());
   }
 }
 

@@ -12,8 +12,8 @@ namespace tern {
 
 // Waits for SIGTERM and SIGINT: the first lets the server finish what it has begun, the second ends
 // the program at once, as does the first while there is no server yet. SIGHUP has it read its keys
-// again. Made before any other thread, so that all of them inherit the mask and leave the signals
-// to this one.
+// and its certificate again. Made before any other thread, so that all of them inherit the mask and
+// leave the signals to this one.
 class ServeSignals {
  public:
   ServeSignals();
