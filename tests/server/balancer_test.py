@@ -77,7 +77,7 @@ def served(port):
 def sessions_stay(port, replicas):
     """Turns of sessions in turns: from its second on, each finds its own beginning, which no other session has."""
     used = set()
-    texts = {f"session-{i}": f"{i} {i + 1} {i + 2} " + PROMPT for i in range(6)}
+    texts = {f"session-{i}": f"{i} {i + 1} {i + 2} " + PROMPT for i in range(7)}  # odd: taking turns would move them
     for turn in range(3):
         for number, (session, text) in enumerate(texts.items()):
             header = ("X-Session-Id", "X-OpenWebUI-Chat-Id")[number % 2]
