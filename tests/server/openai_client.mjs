@@ -114,7 +114,7 @@ const tests = {
       assert.ok(error.requestID);
     };
     await fails({ temperature: 3000 }, 400, 'temperature', 'invalid_value');
-    await fails({ tools: [{ type: 'function' }], stream: true }, 400, 'tools', 'unsupported_parameter');
+    await fails({ tools: [{ type: 'function' }], stream: true }, 400, 'tools[0].function', 'invalid_value');
     const long = [{ role: 'user', content: 'word '.repeat(5000) }];
     await fails({ messages: long }, 400, 'messages', 'context_length_exceeded');
   },
