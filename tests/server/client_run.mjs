@@ -1,9 +1,8 @@
 // What the tests of JavaScript clients share: their packages, a server with the model that ships, the run.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { basename } from 'node:path';
-import { createInterface } from 'node:readline';
+import { startServer } from './start_server.mjs';
 
 // A package is looked for in $TERN_NODE_MODULES (a folder that holds node_modules), where
 // tools/install-openai-client puts it, and in the folders above this file. Exit status 77 where it is not
@@ -23,16 +22,6 @@ export function loadPackage(name) {
   process.exit(77);
 }
 
-async function startServer(program) {
-  const server = spawn(program, ['serve', '--port', '0', '--json'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for await (const line of createInterface({ input: server.stdout })) {
-    return { server, started: JSON.parse(line) };
-  }
-  throw new Error('the server did not start');
-}
-
 // Until the server does nothing any more, soon.
 export async function untilIdle(url) {
   for (let tries = 0; ; ++tries) {
@@ -46,7 +35,7 @@ export async function untilIdle(url) {
 // Runs `tests`, each with (client, model, url), against the program that the command line names, and exits.
 // `makeClient` takes the server's URL.
 export async function runClient(tests, makeClient) {
-  const { server, started } = await startServer(process.argv[2]);
+  const { server, started } = await startServer(process.argv[2], []);
   const client = makeClient(started.url);
   let failed = 0;
   try {
