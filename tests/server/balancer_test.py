@@ -106,7 +106,7 @@ def streams_and_cancels(port, replicas):
             client.connection.request("POST", PATH, json.dumps(dict(body, n=100, stream=stream)))
             time.sleep(0.3)
         for at in replicas:
-            idle(at)
+            idle(at, 60)  # soon, where nothing else keeps the cores busy
 
 
 def other_takes_over(port, first, replicas):
