@@ -79,24 +79,18 @@ constexpr int kMostMembers = 2000;
 
 bool HasLargeObject(std::string_view text) {
   std::vector<int> commas = {0};
-  bool in_string = false;
-  for (size_t at = 0; at < text.size(); ++at) {
+  return !EachOutsideJsonStrings(text, [&](size_t at) {
     const char c = text[at];
-    if (in_string) {
-      if (c == '\\') ++at;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
+    if (c == '{' || c == '[') {
       // A list may be long.
       commas.push_back(c == '{' ? 0 : std::numeric_limits<int>::min());
     } else if ((c == '}' || c == ']') && commas.size() > 1) {
       commas.pop_back();
-    } else if (c == ',' && ++commas.back() >= kMostMembers) {
-      return true;
+    } else if (c == ',') {
+      return ++commas.back() < kMostMembers;
     }
-  }
-  return false;
+    return true;
+  });
 }
 
 class Compiler {

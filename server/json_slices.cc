@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/json_text.h"
+
 namespace tern {
 namespace {
 
@@ -19,15 +21,8 @@ std::vector<std::pair<std::string_view, size_t>> Pieces(std::string_view text) {
   std::vector<std::pair<std::string_view, size_t>> pieces;
   size_t begin = 1, colon = std::string_view::npos;
   int depth = 0;
-  bool in_string = false;
-  for (size_t at = 0; at < text.size(); ++at) {
+  EachOutsideJsonStrings(text, [&](size_t at) {
     const char c = text[at];
-    if (in_string) {
-      if (c == '\\') ++at;
-      in_string = c != '"';
-      continue;
-    }
-    in_string = c == '"';
     if (c == '{' || c == '[') ++depth;
     if (c == '}' || c == ']') --depth;
     if (c == ':' && depth == 1) colon = at - begin;
@@ -37,7 +32,8 @@ std::vector<std::pair<std::string_view, size_t>> Pieces(std::string_view text) {
       begin = at + 1;
       colon = std::string_view::npos;
     }
-  }
+    return true;
+  });
   return pieces;
 }
 
