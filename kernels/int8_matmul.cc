@@ -106,7 +106,7 @@ void Int8Matmul(const Int8Matrix& w, const QuantizedRows& x, MatView<float> y) {
   if (x.n() == 0) return;
   const size_t groups = (w.rows + kInt8RowGroup - 1) / kInt8RowGroup;
   const size_t group_products = kInt8RowGroup * x.codes.cols * x.n();
-  const size_t grain = kMinProductsPerThread / (group_products + 1) + 1;
+  const size_t grain = LeastPiece(kMinProductsPerThread) / (group_products + 1) + 1;
   const auto range = TERN_INT_DISPATCH(Int8MatmulGroups);
   ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }

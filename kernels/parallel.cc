@@ -11,6 +11,8 @@
 #include <string>
 
 #include "kernels/check.h"
+#include "kernels/range_split.h"
+#include "kernels/thread_team.h"
 
 namespace tern {
 namespace {
@@ -63,29 +65,28 @@ int ThreadCount() {
   return g_thread_count;
 }
 
-bool InParallelFor() { return omp_in_parallel() != 0; }
+bool InParallelFor() { return internal::InTeamPiece() || omp_in_parallel() != 0; }
 
 namespace internal {
 
 void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context) {
   if (n == 0) return;
   grain = std::max<size_t>(grain, 1);
-  const size_t chunks = (n + grain - 1) / grain;
-  const size_t ranges = std::min<size_t>(chunks, static_cast<size_t>(ThreadCount()));
-  if (ranges <= 1 || omp_in_parallel()) {
+  const size_t ranges = std::min(ChunkCount(n, grain), static_cast<size_t>(ThreadCount()));
+  if (ranges <= 1 || InParallelFor()) {
     fn(context, 0, n);
     return;
   }
+  if (HasTeam()) return RunOnTeam(n, grain, ranges, fn, context);
+  const RangeSplit split(n, grain, ranges);
   std::exception_ptr error;  // an exception that left an OpenMP region would end the process
   // Not a worksharing loop: clang's runtime allocates at the start of one.
 #pragma omp parallel num_threads(static_cast <int>(ranges)) shared(error)
   {
     const auto team = static_cast<size_t>(omp_get_num_threads());  // a limit may make it smaller
     for (auto r = static_cast<size_t>(omp_get_thread_num()); r < ranges; r += team) {
-      const size_t begin = std::min(n, chunks * r / ranges * grain);
-      const size_t end = std::min(n, chunks * (r + 1) / ranges * grain);
       try {
-        fn(context, begin, end);
+        fn(context, split.Begin(r), split.Begin(r + 1));
       } catch (...) {
 #pragma omp critical(tern_parallel_error)
         if (!error) error = std::current_exception();

@@ -7,6 +7,8 @@
 #include <memory>
 #include <type_traits>
 
+#include "kernels/thread_team.h"
+
 namespace tern {
 
 // Cores this process may use for compute: physical cores (SMT siblings counted once) within the CPU
@@ -32,7 +34,6 @@ class WithThreads {
 bool InParallelFor();
 
 namespace internal {
-using RangeFn = void (*)(void* context, size_t begin, size_t end);
 void ParallelRanges(size_t n, size_t grain, RangeFn fn, void* context);
 }  // namespace internal
 
@@ -50,14 +51,18 @@ void ParallelFor(size_t n, size_t grain, Fn&& fn) {
       const_cast<std::remove_const_t<Plain>*>(std::addressof(fn)));
 }
 
+// `work` that is worth a thread of its own where OpenMP hands it over, or the part of it that is
+// where a team does (thread_team.h).
+inline size_t LeastPiece(size_t work) { return HasTeam() ? work / 4 : work; }
+
 // Grain for element-wise work on rows of `cols` elements: at least 16,384 elements (a few
-// microseconds, what waking a second thread costs) per range.
-inline size_t RowGrain(size_t cols) { return 16384 / (cols > 0 ? cols : 1) + 1; }
+// microseconds, what waking a second thread costs) per range, a quarter of that in a team.
+inline size_t RowGrain(size_t cols) { return LeastPiece(16384) / (cols > 0 ? cols : 1) + 1; }
 
 // Grain for items of `products` fp32 multiply-adds each: about 10 microseconds of work, some times
-// the price of waking another core.
+// the price of waking another core; a quarter of that in a team.
 inline size_t ProductGrain(size_t products) {
-  return (size_t{1} << 18) / (products > 0 ? products : 1) + 1;
+  return LeastPiece(size_t{1} << 18) / (products > 0 ? products : 1) + 1;
 }
 
 }  // namespace tern

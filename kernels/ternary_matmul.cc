@@ -102,7 +102,7 @@ void TernaryMatmul(const TernaryView& w, const QuantizedRows& x, MatView<float> 
       << "ternary matmul: K = " << w.cols << ", exact up to " << kMaxExactK;
   const size_t groups = (w.rows + kTernaryRowGroup - 1) / kTernaryRowGroup;
   const size_t group_products = kTernaryRowGroup * x.codes.cols * x.n();
-  const size_t grain = kMinProductsPerThread / (group_products + 1) + 1;
+  const size_t grain = LeastPiece(kMinProductsPerThread) / (group_products + 1) + 1;
   const auto range = TERN_INT_DISPATCH(MatmulGroups);
   ParallelFor(groups, grain, [&](size_t begin, size_t end) { range(w, x, y, begin, end); });
 }
