@@ -45,6 +45,12 @@ Grammar::State Grammar::Add() {
   return static_cast<State>(nodes_.size()) - 1;
 }
 
+void Grammar::RequireCount(int64_t count) {
+  if (count <= static_cast<int64_t>(kMostStates)) return;
+  throw InvalidArgument("a length or count of the schema is " + std::to_string(count) +
+                        ", expected at most " + std::to_string(kMostStates));
+}
+
 void Grammar::Text(State from, std::string_view text, State to) {
   if (text.empty()) return Empty(from, to);
   for (size_t i = 0; i < text.size(); ++i) {

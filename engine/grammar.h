@@ -2,6 +2,7 @@
 #ifndef TERN_ENGINE_GRAMMAR_H_
 #define TERN_ENGINE_GRAMMAR_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -31,6 +32,9 @@ class Grammar {
     int32_t need = kNever;
     // From here to the rule's end, only rules that call none themselves are called.
     bool shallow = false;
+    // Texts of up to `room` bytes do the same from here as from the state `like`, if there is one.
+    State like = -1;
+    int32_t room = 0;
     // Final and nothing else: a call with this target need not be returned from.
     bool only_ends() const { return final && bytes.empty() && empty.empty() && calls.empty(); }
   };
@@ -45,11 +49,18 @@ class Grammar {
   void Bytes(State from, uint8_t low, uint8_t high, State to) {
     At(from).bytes.push_back({low, high, to});
   }
+  // Throws likewise: states and loops go by the lengths and counts of a schema.
+  static void RequireCount(int64_t count);
   // Adds the states between.
   void Text(State from, std::string_view text, State to);
   void Empty(State from, State to) { At(from).empty.push_back(to); }
   void Call(State from, State rule, State to) { At(from).calls.push_back({rule, to}); }
   void End(State state) { At(state).final = true; }
+  // Says so; REQUIRES it to be true. What was found out of the one is then known of the other.
+  void Alike(State state, State like, int64_t room) {
+    At(state).like = like;
+    At(state).room = static_cast<int32_t>(std::min<int64_t>(room, kMostStates));
+  }
   // A text is what the rule `start` takes. Throws Error(kInvalidArgument) where there is none that
   // nests less than kMostDepth.
   void Finish(State start);

@@ -1,6 +1,8 @@
 #include "engine/token_grammar.h"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace tern {
@@ -41,25 +43,74 @@ void AddTokens(const TokenTrie& trie, size_t node, TokenMask& mask) {
   for (const TokenId token : trie.TokensOf(trie.nodes()[node])) mask.Add(token);
 }
 
+using Within = TokenGrammar::Within;
+
+// Notes what the grammar allows at a node of the trie; whether to go below.
+auto Noting(const TokenTrie& trie, const GrammarMatcher& matcher, Within& within) {
+  return [&trie, &matcher, &within](size_t node, Place place) {
+    if (matcher.MayEnd(place)) within.exits.push_back(static_cast<int32_t>(node));
+    if (!matcher.MayGoOn(place)) return false;
+    AddTokens(trie, node, within.tokens);
+    return true;
+  };
+}
+
+Within WithinAll(const Grammar& grammar, const TokenTrie& trie, Grammar::State state) {
+  Within within{TokenMask(trie.vocab_size()), {}};
+  GrammarMatcher matcher(grammar);
+  size_t work = 0;
+  Walk(trie, matcher, 0, trie.nodes().size(), 0, matcher.Alone(state), work,
+       Noting(trie, matcher, within));
+  return within;
+}
+
+// The same of a state that is like another one for `room` bytes: `like` has what is no longer.
+Within WithinBeyond(const Grammar& grammar, const TokenTrie& trie, Grammar::State state,
+                    const Within& like, size_t room) {
+  Within within{TokenMask(trie.vocab_size()), {}};
+  GrammarMatcher matcher(grammar);
+  const Place start = matcher.Alone(state);
+  const auto nodes = trie.nodes();
+  std::string path(trie.longest(), '\0');
+  size_t work = 0;
+  auto exit = like.exits.begin();
+  const auto note = Noting(trie, matcher, within);
+  for (size_t i = 0; i < nodes.size();) {
+    const TokenTrie::Node& node = nodes[i];
+    path[node.depth - 1u] = static_cast<char>(node.byte);
+    for (const TokenId token : trie.TokensOf(node)) {
+      if (like.tokens.Has(token)) within.tokens.Add(token);
+    }
+    while (exit != like.exits.end() && static_cast<size_t>(*exit) < i) ++exit;
+    if (exit != like.exits.end() && static_cast<size_t>(*exit) == i) within.exits.push_back(*exit);
+    const auto end = static_cast<size_t>(node.end);
+    const bool deeper = node.depth == room && end > i + 1;
+    if (deeper) {
+      const Place place = matcher.Next(start, std::string_view(path).substr(0, room));
+      if (place != GrammarMatcher::kDead) Walk(trie, matcher, i + 1, end, room, place, work, note);
+    }
+    i = deeper ? end : i + 1;
+  }
+  return within;
+}
+
 }  // namespace
 
 std::shared_ptr<const TokenGrammar::Within> TokenGrammar::WithinOf(Grammar::State state) const {
+  const Grammar::Node& node = grammar_[state];
+  const auto room = static_cast<size_t>(node.room);
+  std::shared_ptr<const Within> like;
+  if (node.like >= 0 && room > 0) {
+    like = WithinOf(node.like);
+    if (room >= trie_->longest()) return like;
+  }
   const std::lock_guard lock(mutex_);
   if (const auto found = within_.find(state); found != within_.end()) return found->second;
-  auto within = std::make_shared<Within>();
-  within->tokens = TokenMask(trie_->vocab_size());
-  GrammarMatcher matcher(grammar_);
-  size_t work = 0;
-  Walk(*trie_, matcher, 0, trie_->nodes().size(), 0, matcher.Alone(state), work,
-       [&](size_t node, Place place) {
-         if (matcher.MayEnd(place)) within->exits.push_back(static_cast<int32_t>(node));
-         if (!matcher.MayGoOn(place)) return false;
-         AddTokens(*trie_, node, within->tokens);
-         return true;
-       });
+  auto within =
+      std::make_shared<const Within>(like ? WithinBeyond(grammar_, *trie_, state, *like, room)
+                                          : WithinAll(grammar_, *trie_, state));
   if (within_.size() >= kMostWithin) within_.clear();
-  within_[state] = within;
-  return within;
+  return within_[state] = within;
 }
 
 GrammarText::GrammarText(std::shared_ptr<const TokenGrammar> grammar)

@@ -143,6 +143,28 @@ int32_t DraftTree::AddCopy(int32_t parent, const DraftNode& node) {
   return at;
 }
 
+bool DraftTree::IsContested(int32_t node, Proposers by) const {
+  const DraftNode& guess = nodes_[static_cast<size_t>(node)];
+  if (guess.proposers != by) return false;
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const DraftNode& other) {
+    return other.parent == guess.parent && other.proposers != by;
+  });
+}
+
+void DraftTree::Discount(float share) {
+  for (DraftNode& node : nodes_) node.score *= share;
+}
+
+void DraftTree::DiscountContested(Proposers by, float share) {
+  factors_.clear();
+  for (int32_t i = 0; i < size(); ++i) {
+    const int32_t parent = nodes_[static_cast<size_t>(i)].parent;
+    const float above = parent < 0 ? 1.0f : factors_[static_cast<size_t>(parent)];
+    factors_.push_back(IsContested(i, by) ? above * share : above);
+  }
+  for (size_t i = 0; i < nodes_.size(); ++i) nodes_[i].score *= factors_[i];
+}
+
 int32_t DraftTree::Find(int32_t parent, TokenId token) const {
   // Trees have tens of nodes: a scan of the ones behind the parent is as fast as any index.
   for (int32_t i = parent + 1; i < size(); ++i) {

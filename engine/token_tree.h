@@ -75,6 +75,7 @@ class DraftTree {
   DraftTree() = default;
   explicit DraftTree(int32_t capacity) : capacity_(capacity) {
     nodes_.reserve(static_cast<size_t>(capacity));
+    factors_.reserve(static_cast<size_t>(capacity));
   }
 
   void Clear() { nodes_.clear(); }
@@ -94,6 +95,12 @@ class DraftTree {
   int32_t Add(int32_t parent, TokenId token, float score);
   // The same for a node of another tree: its token, score and proposers.
   int32_t AddCopy(int32_t parent, const DraftNode& node);
+  // Whether only `by` proposed the node, and others proposed a sibling of it.
+  bool IsContested(int32_t node, Proposers by) const;
+  // Multiplies every score by `share` <= 1.
+  void Discount(float share);
+  // Multiplies the scores of contested nodes, and so of those below them, by `share` <= 1.
+  void DiscountContested(Proposers by, float share);
   // The child of `parent` that carries `token`, or -1.
   int32_t Find(int32_t parent, TokenId token) const;
 
@@ -101,6 +108,7 @@ class DraftTree {
   int32_t capacity_ = 0;
   Proposers proposer_ = 0;
   std::vector<DraftNode> nodes_;
+  std::vector<float> factors_;  // [nodes] what DiscountContested multiplies by
 };
 
 }  // namespace tern

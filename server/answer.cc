@@ -25,7 +25,8 @@ Answer::Answer(AnswerHead head, const ApiRequest& request, const Tokenizer& toke
     const std::vector<TokenId>& ids = sequences[i].prompt;
     if (i % n == 0) prompt_tokens_ += static_cast<int64_t>(ids.size());
     Choice& choice = choices_[i];
-    if (request.tools.choice != ToolRequest::Choice::kNone) choice.calls.emplace(names);
+    if (request.tools.choice != ToolRequest::Choice::kNone)
+      choice.calls.emplace(request.tools.form, names);
     if (request.echo) choice.echo.emplace(tokenizer, request.prompts[i / n], ids);
     if (request.generation.logprobs < 0) continue;
     const size_t before = choice.echo ? choice.echo->characters() : 0;

@@ -34,9 +34,10 @@ struct ToolRequest {
   enum class Choice { kNone, kAuto, kRequired };
   Choice choice = Choice::kNone;
   std::vector<ToolSignature> functions;
-  std::vector<std::string> descriptions;  // of each, for the chat template
-  std::vector<ToolSignature> callable;    // all, or the one that tool_choice names
-  bool several = true;                    // calls in an answer
+  std::vector<std::string> descriptions;      // of each, for the chat template
+  std::vector<ToolSignature> callable;        // all, or the one that tool_choice names
+  bool several = true;                        // calls in an answer
+  ToolCallForm form = ToolCallForm::kMarked;  // the model's; set by the service
 };
 
 struct ApiRequest {

@@ -210,6 +210,7 @@ std::shared_ptr<Exchange> CompletionService::Begin(Dialect dialect, std::string_
                                      std::to_string(bias.rbegin()->first) + ", expected 0 to " +
                                      std::to_string(served_.config.vocab_size - 1));
   }
+  if (served_.chat_template.TakesTools()) request.tools.form = served_.chat_template.CallForm();
   request.generation.grammar = grammars_.Get(request.output, request.tools);
   if (!request.has_seed) request.generation.sampling.seed = RandomSeed();
   std::vector<Sequence> sequences;

@@ -27,7 +27,8 @@ Recipe RecipeOf(const OutputFormat& output, const ToolRequest& tools) {
   }
   std::string key = tools.several ? "calls" : "call";
   for (const ToolSignature& tool : tools.callable) key += " " + tool.name + " " + tool.parameters;
-  return {key, "tools", [&tools] { return ToolCallGrammar(tools.callable, tools.several); }};
+  return {key, "tools",
+          [&tools] { return ToolCallGrammar(tools.form, tools.callable, tools.several); }};
 }
 
 }  // namespace

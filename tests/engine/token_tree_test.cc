@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/guess_share.h"
 #include "engine/planner.h"
 
 namespace tern {
@@ -84,6 +85,85 @@ TEST(DraftTree, MergesEqualTokensUnderEqualParents) {
   EXPECT_GE(tree.Add(b, 1, 0.1f), 0);
   EXPECT_EQ(tree.Add(b, 2, 0.1f), -1);  // full
   EXPECT_EQ(tree.Add(b, 1, 0.1f), 3);   // but what is there is found
+}
+
+TEST(DraftTree, DiscountsWhatIsContested) {
+  DraftTree tree(8);
+  tree.SetProposer(kByLookUp);
+  const int32_t both = tree.Add(-1, 1, 0.2f);
+  const int32_t alone = tree.Add(-1, 2, 0.8f);
+  const int32_t below = tree.Add(alone, 3, 0.6f);
+  const int32_t deeper = tree.Add(both, 3, 0.1f);
+  tree.DiscountContested(kByLookUp, 0.5f);  // nobody else has proposed anything
+  EXPECT_EQ(tree[alone].score, 0.8f);
+  tree.SetProposer(kByHeads);
+  tree.Add(-1, 1, 0.5f);
+  const int32_t head = tree.Add(-1, 4, 0.25f);
+  tree.DiscountContested(kByLookUp, 0.5f);
+  EXPECT_EQ(tree[both].score, 0.5f);
+  EXPECT_EQ(tree[head].score, 0.25f);
+  EXPECT_EQ(tree[alone].score, 0.4f);
+  EXPECT_EQ(tree[below].score, 0.3f);
+  EXPECT_EQ(tree[deeper].score, 0.1f);
+  tree.Discount(0.5f);
+  EXPECT_EQ(tree[both].score, 0.25f);
+  EXPECT_EQ(tree[deeper].score, 0.05f);
+}
+
+TEST(GuessShare, LearnsHowMuchOfWhatIsContestedComesTrue) {
+  // Look-up and heads propose tokens 1 and 2 behind texts of which one goes on with `next`.
+  const auto share_after = [](TokenId next) {
+    GuessShare contested(0.5f);
+    std::vector<TokenId> text{7};
+    for (int step = 0; step < 100; ++step) {
+      contested.Learn(text);
+      DraftTree tree(2);
+      tree.SetProposer(kByLookUp);
+      tree.Add(-1, 1, 0.8f);
+      tree.SetProposer(kByHeads);
+      tree.Add(-1, 2, 0.9f);
+      const float share = contested.share();
+      contested.Weigh(text, true, tree);
+      EXPECT_FLOAT_EQ(tree[0].score, 0.8f * share);
+      EXPECT_EQ(tree[1].score, 0.9f);
+      text.push_back(next);
+    }
+    return contested.share();
+  };
+  EXPECT_LT(share_after(2), 0.1f);
+  EXPECT_EQ(share_after(1), 1.0f);
+}
+
+// Of guesses that claim 0.8, `right` of 8 come: the share is that of what was claimed, and follows
+// what the texts become.
+TEST(GuessShare, FollowsWhatComesTrueOfGuessesThatStandAlone) {
+  GuessShare alone(1.0f);
+  std::vector<TokenId> text{7};
+  const auto run = [&](int steps, int right) {
+    for (int step = 0; step < steps; ++step) {
+      alone.Learn(text);
+      DraftTree tree(2);
+      tree.SetProposer(kByLookUp);
+      const int32_t guess = tree.Add(-1, 1, 0.8f);
+      tree.Add(guess, 3, 0.4f);
+      const float share = alone.share();
+      alone.Weigh(text, false, tree);
+      EXPECT_FLOAT_EQ(tree[0].score, 0.8f * share);
+      EXPECT_FLOAT_EQ(tree[1].score, 0.4f * share);
+      text.push_back(step % 8 < right ? 1 : 2);
+    }
+  };
+  EXPECT_EQ(alone.share(), 1.0f);
+  run(800, 2);
+  EXPECT_NEAR(alone.share(), 0.25f / 0.8f, 0.03f);
+  run(800, 7);
+  EXPECT_EQ(alone.share(), 1.0f);  // 0.875 of 0.8: no more than all is believed
+  // A new text's tokens say nothing of the last guess of the one before.
+  alone.BeginText();
+  const float before = alone.share();
+  text.push_back(2);
+  alone.Learn(text);
+  EXPECT_EQ(alone.share(), before);
 }
 
 DraftTree RandomTree(uint64_t seed, int32_t nodes) {

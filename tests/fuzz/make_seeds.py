@@ -173,6 +173,37 @@ def write_chats():
     write_words("chat_template", words)
 
 
+SCHEMAS = {
+    "record": {"type": "object", "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 9}, "born": {"format": "date"},
+        "mail": {"anyOf": [{"type": "string", "format": "email"}, {"type": "null"}], "default": None}},
+        "required": ["name"], "additionalProperties": False},
+    "pattern": {"type": "string", "pattern": "^(?!0)[a-f\\d]{2,3}(?:x|\\u00e9)*?\\.$", "maxLength": 20},
+    "recursive": {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {
+        "value": {"type": "integer", "minimum": -3, "exclusiveMaximum": 120},
+        "children": {"type": "array", "items": {"$ref": "#/$defs/node"}, "maxItems": 2}}, "required": ["value"]}}},
+    "union": {"oneOf": [{"type": "object", "properties": {"k": {"const": c}, c: {}}, "required": ["k"]} for c in "ab"]},
+    "all": {"allOf": [{"properties": {"a": {"enum": [1, "x", None]}}, "required": ["a"]}, {"additionalProperties": {}}],
+            "type": ["object", "null"]},
+    "number": {"type": "number", "exclusiveMinimum": -1.25, "maximum": 10.5},
+    "tuple": {"type": "array", "prefixItems": [{"type": "boolean"}, {"format": "uuid4"}], "items": False, "minItems": 1},
+    "names": {"type": "object", "propertyNames": {"pattern": "^x-"}, "additionalProperties": {"format": "int32"}},
+    "any": True,
+}
+
+
+def write_schemas():
+    folder = HERE / "corpus/json_schema"
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"false", "ipv4", "ipv6", "date-time", "duration", "hostname", "uri", "\\\\w", "\\\\s", "(?=", "(?:", "{2,}",
+             "multipleOf", "additionalItems", "definitions", "number", "1e9"}
+    for name, schema in SCHEMAS.items():
+        text = json.dumps(schema)
+        (folder / name).write_bytes(text.encode() + b"\0" + bytes(range(1, 120, 7)))
+        words |= set(re.findall(r'"([$\w]+)"', text))
+    write_words("json_schema", words)
+
+
 if __name__ == "__main__":
     write_values()
     write_types()
@@ -186,3 +217,4 @@ if __name__ == "__main__":
     write_torch()
     write_tokenizers()
     write_chats()
+    write_schemas()

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""ChatML templates that describe functions as Qwen's do, and what transformers (5.x, jinja2 3.1) makes of chats with calls.
+"""Templates that describe functions as Qwen's and Llama 3.1's do, and what transformers (5.x, jinja2 3.1) makes of chats with calls.
 
 Run: python3 make_tool_cases.py   Writes tool_cases.json. In other words than the models' own templates, with their wording for the model.
 """
 import json
 import os
 
+from llama31_template import LLAMA31
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 TOOLS = ('"# Tools\\n\\nYou may call one or more functions to assist with the user query.\\n\\nYou are provided with function signatures '
@@ -92,10 +93,13 @@ chats = [
      {"role": "tool", "content": "noon"}, {"role": "assistant", "content": "Noon."}, {"role": "user", "content": "Thanks"}],
 ]
 made = []
-for family, source in (("chatml", CHATML), ("qwen3", QWEN3)):
+for family, source in (("chatml", CHATML), ("qwen3", QWEN3), ("llama-3.1", LLAMA31)):
     template = _compile_jinja_template(source)
+    # Llama's has one call in a message only.
+    may = [family != "llama-3.1" or all(len(message.get("tool_calls", [])) < 2 for message in chat) for chat in chats]
     made.append({"family": family, "source": source,
-                 "rendered": [[template.render(messages=chat, tools=t, add_generation_prompt=True) for t in (tools, None)] for chat in chats]})
+                 "rendered": [[template.render(messages=chat, tools=t, add_generation_prompt=True) for t in (tools, None)] if ok else None
+                              for chat, ok in zip(chats, may)]})
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tool_cases.json"), "w") as f:
     json.dump({"tools": [json.dumps(tool, ensure_ascii=False) for tool in tools], "chats": chats, "templates": made}, f, indent=1)
     f.write("\n")

@@ -20,7 +20,7 @@ TEST(ToolCallReaderTest, TakesTextsApart) {
   const std::string call =
       "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"a\": 1.50}}\n</tool_call>";
   const auto read = [](const std::string& text, size_t step) {
-    ToolCallReader reader({"now", "weather"});
+    ToolCallReader reader(ToolCallForm::kMarked, {"now", "weather"});
     std::string shown;
     for (size_t at = 0; at < text.size(); at += step) shown += reader.Feed(text.substr(at, step));
     ToolCallReader::Rest rest = reader.Finish();
@@ -49,6 +49,34 @@ TEST(ToolCallReaderTest, TakesTextsApart) {
   }
 }
 
+TEST(ToolCallReaderTest, AWholeTextMayBeACall) {
+  const auto read = [](const std::string& text, size_t step) {
+    ToolCallReader reader(ToolCallForm::kWhole, {"now"});
+    std::string shown;
+    for (size_t at = 0; at < text.size(); at += step) shown += reader.Feed(text.substr(at, step));
+    ToolCallReader::Rest rest = reader.Finish();
+    rest.text = shown + rest.text;
+    return rest;
+  };
+  for (const size_t step : {1, 5, 1000}) {
+    for (const char* call : {R"({"name": "now", "parameters": {"a": 1.50}})",
+                             R"(
+ {"parameters":{"a": 1.50},"name":"now"} )"}) {
+      const auto one = read(call, step);
+      ASSERT_EQ(one.calls.size(), 1u) << call;
+      EXPECT_EQ(one.calls[0].name, "now");
+      EXPECT_EQ(json::parse(one.calls[0].arguments), (json{{"a", 1.5}}));
+      EXPECT_EQ(one.text, "");
+    }
+    for (const char* none : {"It is noon.", R"({"name": "other", "parameters": {}})", "{}", "{", "",
+                             R"(Well: {"name": "now", "parameters": {}})",
+                             R"({"name": "now", "parameters": {}} then)"}) {
+      EXPECT_EQ(read(none, step).text, none);
+      EXPECT_TRUE(read(none, step).calls.empty()) << none;
+    }
+  }
+}
+
 TEST(PythonJsonTest, WritesAsPythonDoes) {
   EXPECT_EQ(PythonJson("{ \"b\":1,\n\"a\" : [ \"\\u00fc\\/\\\"\\n, :\",null ,1.0] }"),
             "{\"b\": 1, \"a\": [\"\xc3\xbc/\\\"\\n, :\", null, 1.0]}");
@@ -56,9 +84,9 @@ TEST(PythonJsonTest, WritesAsPythonDoes) {
 
 class ToolsTest : public ::testing::Test {
  protected:
-  static ChatTemplate Template() {
+  static ChatTemplate Template(size_t index = 1) {
     const json cases = json::parse(ReadFile(TERN_SOURCE_DIR "/tests/golden/tool_cases.json"));
-    return {cases["templates"][1]["source"], "", "<|im_end|>"};
+    return {cases["templates"][index]["source"], "", "<|im_end|>"};
   }
   static json Tools() {
     return json::parse(R"([{"type": "function", "function": {"name": "add", "parameters": {
@@ -126,6 +154,30 @@ TEST_F(ToolsTest, ANamedFunctionIsTheOneCalledStreamedOrNot) {
   EXPECT_EQ(call.at("function"), function);
 }
 
+// Llama 3.1's form: one call and nothing around it.
+TEST_F(ToolsTest, ForcedCallsOfLlamaAreCalls) {
+  TestServer server(16, Template(2), 1, 4096);
+  const json body = {{"messages", Messages("hi")},
+                     {"tools", Tools()},
+                     {"tool_choice", "required"},
+                     {"n", 8},
+                     {"seed", 1},
+                     {"max_tokens", 180}};
+  int called = 0;
+  const json answer = server.Ask(kChat, body);
+  for (const json& choice : answer.at("choices")) {
+    if (choice.at("finish_reason") != "tool_calls") continue;
+    ++called;
+    const json& calls = choice.at("message").at("tool_calls");
+    ASSERT_EQ(calls.size(), 1u);
+    const json& function = calls[0].at("function");
+    const json arguments = json::parse(function.at("arguments").get<std::string>());
+    const bool add = function.at("name") == "add";
+    EXPECT_TRUE(JsonValidator(Tools()[add ? 0 : 1]["function"]["parameters"]).Valid(arguments));
+  }
+  EXPECT_GT(called, 3) << answer;
+}
+
 TEST_F(ToolsTest, AutoAndNoneLeaveTextAlone) {
   const json text = Ask({{"seed", 4}, {"max_tokens", 20}}).at("choices").at(0);
   EXPECT_FALSE(text.at("message").contains("tool_calls"));
@@ -145,7 +197,7 @@ TEST_F(ToolsTest, WhatCannotBeDoneIsNamed) {
   EXPECT_EQ(param({{"response_format", {{"type", "json_object"}}}}), "response_format");
   EXPECT_EQ(param({{"tool_choice", "required"}, {"ignore_eos", true}}), "ignore_eos");
   json body = {{"messages", Messages("x")}, {"tool_choice", "required"}, {"tools", Tools()}};
-  body["tools"][0]["function"]["parameters"]["properties"]["x"]["pattern"] = "a";
+  body["tools"][0]["function"]["parameters"]["properties"]["x"]["multipleOf"] = 2;
   const json error = server_.Ask(kChat, body).at("error");
   EXPECT_EQ(error.at("param"), "tools");
   EXPECT_NE(

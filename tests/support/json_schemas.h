@@ -28,6 +28,13 @@ inline constexpr const char* kSchemas[] = {
         "x": {"type": "number"}, "y": {"type": "number"}}, "required": ["x", "y"]},
         "tag": {"enum": ["gr\u00fcn", "\"blau\"", "rot"], "type": "string"}},
         "required": ["point", "tag"]})",
+    R"({"type": "object", "properties": {"code": {"type": "string", "pattern": "^[a-f]+-\\d+$",
+        "maxLength": 9}, "share": {"type": "number", "exclusiveMinimum": -0.25, "maximum": 1.5},
+        "pair": {"type": "array", "prefixItems": [{"type": "null"}, {"type": "boolean"}]}},
+        "required": ["code", "share", "pair"]})",
+    R"({"allOf": [{"properties": {"kind": {"enum": ["a", "b", "c"]}}, "required": ["kind"]},
+        {"oneOf": [{"properties": {"kind": {"const": "a"}, "n": {"type": "integer", "minimum": 3}}},
+                   {"properties": {"kind": {"const": "b"}}, "required": ["kind"]}]}]})",
 };
 
 }  // namespace tern

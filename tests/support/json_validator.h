@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string>
 
 namespace tern {
@@ -44,15 +45,28 @@ class JsonValidator {
         std::ranges::none_of(schema["anyOf"], [&](const Json& s) { return Valid(value, s); })) {
       return false;
     }
+    const auto holds = [&](const Json& s) { return Valid(value, s); };
+    if (schema.contains("allOf") && !std::ranges::all_of(schema["allOf"], holds)) return false;
+    if (schema.contains("oneOf") && std::ranges::count_if(schema["oneOf"], holds) != 1)
+      return false;
     if (value.is_object()) return ValidObject(value, schema);
     if (value.is_array()) {
       if (value.size() < schema.value("minItems", size_t{0})) return false;
       if (value.size() > schema.value("maxItems", value.size())) return false;
+      const Json first = schema.value("prefixItems", Json::array());
+      for (size_t i = 0; i < std::min(first.size(), value.size()); ++i) {
+        if (!Valid(value[i], first[i])) return false;
+      }
       if (!schema.contains("items")) return true;
       return std::ranges::all_of(value, [&](const Json& v) { return Valid(v, schema["items"]); });
     }
     if (value.is_string()) {
       const size_t length = Characters(value.get<std::string>());
+      if (schema.contains("pattern") &&
+          !std::regex_search(value.get<std::string>(),
+                             std::regex(std::string(schema["pattern"])))) {
+        return false;
+      }
       return length >= schema.value("minLength", size_t{0}) &&
              length <= schema.value("maxLength", length);
     }
