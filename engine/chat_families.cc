@@ -122,12 +122,32 @@ std::optional<std::string> DateOf(std::string_view source) {
   return std::string(text.substr(0, text.find_first_of("\"{}\\")));
 }
 
+// Whether it describes functions as Llama 3.1's own does, before the first question.
+bool DescribesToolsAsLlama(std::string_view source) {
+  return HasAll(source,
+                {"Environment: ipython\\n", "tools_in_user_message = true", "first_user_message",
+                 "Given the following functions, please respond with a JSON for a function call ",
+                 "with its proper arguments that best answers the given prompt.\\n\\n",
+                 "Respond in the format {\"name\": function name, \"parameters\": dictionary of "
+                 "argument name and its value}.",
+                 "Do not use variables.\\n\\n", "tojson(indent=4)", "message.tool_calls",
+                 "\"parameters\": ", "tool_call.arguments | tojson",
+                 "<|start_header_id|>ipython<|end_header_id|>\\n\\n", "message.content | tojson"});
+}
+
 std::optional<ChatFamily> RecogniseLlama3(std::string_view source) {
   if (HasAll(source, {"Cutting Knowledge Date: December 2023\\n", "Today Date: ", "date_string"})) {
     if (!DateOf(source)) return {};
-    return ChatFamily{"llama-3.1", [text = std::string(source)](Messages chat) {
-                        return Llama31(chat, *DateOf(text));
-                      }};
+    const std::string text(source);
+    ChatFamily family{"llama-3.1",
+                      [text](Messages chat) { return Llama31(chat, *DateOf(text), {}); }};
+    if (DescribesToolsAsLlama(source)) {
+      family.call_form = ToolCallForm::kWhole;
+      family.render_tools = [text](Messages chat, Tools tools) {
+        return Llama31(chat, *DateOf(text), tools);
+      };
+    }
+    return family;
   }
   if (HasAny(source, {"date_string", "strftime", "tools", "raise_exception"})) return {};
   return ChatFamily{"llama-3", Llama3};

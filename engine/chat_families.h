@@ -30,6 +30,7 @@ struct ChatFamily {
   std::function<std::vector<PromptPart>(std::span<const ChatMessage>,
                                         std::span<const std::string> tools)>
       render_tools;
+  ToolCallForm call_form = ToolCallForm::kMarked;  // of the calls, where there are any
   // An answer begins inside a thought, so it cannot be a call at once.
   bool thinks_first = false;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
@@ -80,6 +81,38 @@ void ToolResponse(Messages messages, size_t i, Prompt& prompt) {
   if (i == 0 || !is_tool(i - 1)) prompt.Own("<|im_start|>user");
   prompt.Own("\n<tool_response>\n").Said(messages[i].content).Own("\n</tool_response>");
   if (!is_tool(i + 1)) prompt.Own("<|im_end|>\n");
+}
+
+std::string IndentedJson(const std::string& text, int indent) {
+  return nlohmann::ordered_json::parse(text).dump(indent);
+}
+
+// The first question of a chat with functions, as Llama 3.1 has it.
+void LlamaTools(const ChatMessage& question, Tools tools, Prompt& prompt) {
+  prompt.Own(
+      "<|start_header_id|>user<|end_header_id|>\n\nGiven the following functions, please respond "
+      "with a JSON for a function call with its proper arguments that best answers the given "
+      "prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": dictionary of "
+      "argument name and its value}.Do not use variables.\n\n");
+  for (const std::string& tool : tools) prompt.Said(IndentedJson(tool, 4)).Own("\n\n");
+  prompt.Said(Strip(question.content)).Own("<|eot_id|>");
+}
+
+void LlamaMessage(const ChatMessage& message, Prompt& prompt) {
+  const auto& [role, content, calls] = message;
+  if (calls.size() > 1)
+    throw InvalidArgument(
+        "a message has several tool_calls, expected one: this model knows no more");
+  prompt.Own("<|start_header_id|>" + (role == "tool" ? "ipython" : role) + "<|end_header_id|>\n\n");
+  if (!calls.empty()) {
+    prompt.Own("{\"name\": \"").Said(calls[0].name).Own("\", \"parameters\": ");
+    prompt.Said(calls[0].arguments).Own("}");
+  } else if (role == "tool") {
+    prompt.Said(nlohmann::json(content).dump());
+  } else {
+    prompt.Said(Strip(content));
+  }
+  prompt.Own("<|eot_id|>");
 }
 
 }  // namespace
@@ -230,21 +263,28 @@ Parts Llama2(Messages messages, const std::string& bos, const std::string& eos) 
   return prompt.Take();
 }
 
-Parts Llama31(Messages messages, const std::string& date) {
+Parts Llama31(Messages messages, const std::string& date, Tools tools) {
   std::string system;
   if (!messages.empty() && messages[0].role == "system") {
     system = Strip(messages[0].content);
     messages = messages.subspan(1);
   }
   Prompt prompt;
-  prompt.Own(
-      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n" +
-      ("Today Date: " + date) + "\n\n");
+  prompt.Own("<|start_header_id|>system<|end_header_id|>\n\n");
+  if (!tools.empty()) prompt.Own("Environment: ipython\n");
+  prompt.Own("Cutting Knowledge Date: December 2023\nToday Date: " + date + "\n\n");
   prompt.Said(system).Own("<|eot_id|>");
-  Parts parts = prompt.Take();
-  const Parts turns = Llama3(messages);
-  parts.insert(parts.end(), turns.begin(), turns.end());
-  return parts;
+  if (!tools.empty()) {
+    if (messages.empty() || messages[0].role != "user") {
+      throw InvalidArgument(
+          "messages begin without a user's, expected one: this model's chats describe functions "
+          "in the first question");
+    }
+    LlamaTools(messages[0], tools, prompt);
+    messages = messages.subspan(1);
+  }
+  for (const ChatMessage& message : messages) LlamaMessage(message, prompt);
+  return prompt.Own("<|start_header_id|>assistant<|end_header_id|>\n\n").Take();
 }
 
 Parts Gemma(Messages messages) {

@@ -23,8 +23,10 @@ Parts Bitnet2b(Messages messages);
 // Throws kInvalidArgument where user and assistant do not take turns behind a system message.
 Parts Llama2(Messages messages, const std::string& bos, const std::string& eos);
 Parts Llama3(Messages messages);
-// Begins with a system message of its own, which names the day.
-Parts Llama31(Messages messages, const std::string& date);
+// Begins with a system message of its own, which names the day. `tools` as in ChatFamily; they
+// stand before the first question. Throws kInvalidArgument where there is none, and for several
+// calls in a message.
+Parts Llama31(Messages messages, const std::string& date, Tools tools);
 // Throws kInvalidArgument as Llama2 does, and for a system message.
 Parts Gemma(Messages messages);
 Parts Falcon3(Messages messages, const std::string& eos);

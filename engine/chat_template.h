@@ -43,6 +43,8 @@ class ChatTemplate {
                                  std::span<const std::string> tools = {}) const;
   // Whether functions can be called: else Render takes no tools and no messages about them.
   bool TakesTools() const { return family_ && family_->render_tools; }
+  // REQUIRES TakesTools().
+  ToolCallForm CallForm() const { return family_->call_form; }
   // Whether an answer begins inside a thought.
   bool ThinksFirst() const { return family_ && family_->thinks_first; }
 

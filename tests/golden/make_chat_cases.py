@@ -8,6 +8,7 @@ import json
 import os
 
 from jinja2.exceptions import TemplateError
+from llama31_template import LLAMA31
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 CHATML = ("{% for message in messages %}DEFAULT{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
@@ -80,31 +81,6 @@ LLAMA2 = ("{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %
           "message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
           "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}"
           "{% endfor %}")
-LLAMA31 = """{{- bos_token }}
-{%- if not date_string is defined %}
-    DATE
-{%- endif %}
-{%- if messages[0]['role'] == 'system' %}
-    {%- set instructions = messages[0]['content'] | trim %}
-    {%- set messages = messages[1:] %}
-{%- else %}
-    {%- set instructions = "" %}
-{%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
-{%- if tools is not none and tools is defined %}
-    {{- "Environment: ipython\\n" }}
-{%- endif %}
-{{- "Cutting Knowledge Date: December 2023\\n" }}
-{{- "Today Date: " + date_string + "\\n\\n" }}
-{{- instructions }}
-{{- "<|eot_id|>" }}
-{%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
-{%- endif %}
-"""
 GEMMA = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
          "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
          "{{ raise_exception('Turns must alternate') }}{% endif %}{% set role = 'model' if message['role'] == 'assistant' else "
@@ -138,7 +114,7 @@ TEMPLATES = [  # name, family ("": not one this version runs), source
     ("text outside of tags", "", "Hello. " + BITNET.replace("BOS", "")),
     ("chatml that trims", "", CHATML.replace("DEFAULT", "").replace("message['content']", "message['content'] | trim")),
     ("llama 2", "llama-2", LLAMA2),
-    ("llama 3.1", "llama-3.1", LLAMA31.replace("DATE", '{%- set date_string = "26 Jul 2024" %}')),
+    ("llama 3.1", "llama-3.1", LLAMA31),
     ("gemma", "gemma", GEMMA),
     ("gemma with images", "", GEMMA.replace("System role not supported", "No")),
     ("a date alone", "", "{{ strftime_now('%d %b %Y') }}{{ '<|start_header_id|><|end_header_id|>\\n\\n' + '' | trim + '<|eot_id|>' }}"),
