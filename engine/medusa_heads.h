@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/draft_calibration.h"
+#include "engine/draft_successors.h"
 #include "engine/heads_sample.h"
 #include "engine/model.h"
 #include "kernels/aligned_buffer.h"
@@ -47,6 +48,8 @@ struct MedusaHeads {
   // Tokens by how often the backbone writes them, the most frequent first (draft_shortlist.h);
   // empty = not known.
   std::vector<int32_t> shortlist;
+  // What follows what in the backbone's texts; may be empty.
+  DraftSuccessors successors;
   DraftCalibration calibration;  // not fitted where there is none
   HeadsSample sample;            // recorded when they were trained; may have no tokens
   // Why the heads, though they load, may draft badly: trained for other weights than this model's,
@@ -66,11 +69,18 @@ MedusaHeads ZeroMedusaHeads(int32_t count, int32_t hidden_size, int32_t layers =
 // implies, or damaged.
 MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model);
 
-// Writes heads of Medusa blocks without vocabularies as Medusa's "version 2": config.json and
-// medusa_lm_head.safetensors in `dir`, which is created where it is missing; biases are rounded to
-// bf16. `heads.info` goes into config.json, with the vocabulary's size. config.json comes last, so
-// that a directory with one is whole.
+inline constexpr char kMedusaSafetensors[] = "medusa_lm_head.safetensors";
+inline constexpr char kMedusaTorch[] = "medusa_lm_head.pt";
+
+// Writes heads of Medusa blocks, as Medusa's "version 2" or, with vocabularies of their own, as its
+// version 1: config.json and medusa_lm_head.safetensors in `dir`, which is created where it is
+// missing; biases are rounded to bf16. `heads.info` goes into config.json, with the vocabulary's
+// size. config.json comes last, so that a directory with one is whole.
 void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size);
+
+// Writes the same tensors as medusa_lm_head.pt into `dir`, where FasterDecoding's loader looks for
+// them.
+void SaveMedusaTorch(const std::string& dir, const MedusaHeads& heads);
 
 // 16 hexadecimal digits over everything that decides hidden states and logits: shapes, ternary
 // weights, scales, gains and embeddings.

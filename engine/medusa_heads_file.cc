@@ -1,4 +1,4 @@
-// Medusa heads as directories: config.json and medusa_lm_head.safetensors or .pt.
+// Reads Medusa heads from directories: config.json and medusa_lm_head.safetensors or .pt.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,13 +10,13 @@
 #include "engine/atomic_file.h"
 #include "engine/draft_calibration.h"
 #include "engine/draft_shortlist.h"
+#include "engine/draft_successors.h"
 #include "engine/error.h"
 #include "engine/hash.h"
 #include "engine/heads_tensors.h"
 #include "engine/hf_fields.h"
 #include "engine/json_text.h"
 #include "engine/medusa_heads.h"
-#include "engine/safetensors_writer.h"
 
 namespace tern {
 namespace {
@@ -24,13 +24,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr char kWeightsFile[] = "medusa_lm_head.safetensors";
-constexpr char kTorchFile[] = "medusa_lm_head.pt";
+constexpr const char* kWeightsFile = kMedusaSafetensors;
+constexpr const char* kTorchFile = kMedusaTorch;
 constexpr char kTodo[] = "use heads that were trained for this model";
-
-std::string LinearName(int32_t head, size_t layer) {
-  return std::to_string(head) + "." + std::to_string(layer) + ".linear.";
-}
 
 // What config.json says; fields that it lacks are empty.
 struct HeadsConfig {
@@ -189,6 +185,11 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
   heads.shortlist = ReadShortlist(dir.string(), model.config.vocab_size);
   heads.info = config->info;
   try {
+    heads.successors = ReadSuccessors(dir.string(), model.config.vocab_size);
+  } catch (const Error& error) {
+    AddReason(heads.warning, std::string(error.what()) + "; drafting without it");
+  }
+  try {
     heads.calibration = ReadCalibration(dir.string(), heads.count);
   } catch (const Error& error) {
     AddReason(heads.warning, std::string(error.what()) + "; drafting without it");
@@ -205,46 +206,6 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
                                  "for this model");
   }
   return heads;
-}
-
-void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size) {
-  std::error_code error;
-  fs::create_directories(dir, error);
-  if (error) throw SystemError(dir + ": cannot create the directory", error.value());
-  TERN_CHECK(heads.vocabularies.size() == 0) << "heads of another kind than version 2";
-  const size_t d = static_cast<size_t>(heads.hidden_size);
-  std::vector<TensorToWrite> tensors;
-  for (int32_t k = 0; k < heads.count; ++k) {
-    for (size_t l = 0; l < heads.blocks.size(); ++l) {
-      const MedusaBlock& block = heads.blocks[l];
-      TERN_CHECK(!block.two_matrices()) << "heads of another kind than version 2";
-      const size_t first = static_cast<size_t>(k) * d;
-      const std::string name = LinearName(k, l);
-      tensors.push_back({name + "weight", "BF16", {d, d}, [&block, first, d](AtomicFile& file) {
-                           file.Write(block.weights.data() + first * d, d * d * sizeof(BFloat16));
-                         }});
-      tensors.push_back({name + "bias", "BF16", {d}, [&block, first, d](AtomicFile& file) {
-                           for (float value : block.biases.span().subspan(first, d)) {
-                             const BFloat16 rounded = BFloat16::FromFloat(value);
-                             file.Write(&rounded, sizeof(rounded));
-                           }
-                         }});
-    }
-  }
-  WriteSafetensors((fs::path(dir) / kWeightsFile).string(), tensors);
-  WriteShortlist(dir, heads.shortlist);
-  WriteCalibration(dir, heads.calibration);
-  WriteSample(dir, heads.sample);
-  nlohmann::ordered_json config = {{"medusa_num_heads", heads.count},
-                                   {"medusa_num_layers", heads.blocks.size()},
-                                   {"hidden_size", heads.hidden_size},
-                                   {"vocab_size", vocab_size},
-                                   {"version", "2"},
-                                   {"base_model_name_or_path", heads.info.base_model},
-                                   {"tern",
-                                    {{"backbone_fingerprint", heads.info.backbone_fingerprint},
-                                     {"trained_tokens", heads.info.trained_tokens}}}};
-  WriteFileAtomically((fs::path(dir) / "config.json").string(), config.dump(2) + "\n");
 }
 
 }  // namespace tern

@@ -22,6 +22,7 @@
 #include "trainer/backbone.h"
 #include "trainer/machine.h"
 #include "trainer/pretrain_benchmark.h"
+#include "trainer/process_group.h"
 #include "trainer/trainable.h"
 #include "trainer/training_loop.h"
 
@@ -194,6 +195,7 @@ void AnnounceRun(const ModelConfig& config, const WindowSampler& data, const Loo
 }
 
 void Train(const PretrainOptions& options, const CommonOptions& common) {
+  RequireOneProcess("tern pretrain is for one: it has no way to share its work");
   std::vector<DataSource> sources;
   for (const std::string& text : options.data) sources.push_back(ParseDataSource(text));
   if (options.loop.sequence <= 0 || options.loop.batch <= 0) Validate(options.loop);  // throws
@@ -230,7 +232,7 @@ void Train(const PretrainOptions& options, const CommonOptions& common) {
   require_checkpoint(directory.Newest().has_value());
   directory.SetTensorBoard(options.tensorboard);
   if (options.restart) directory.Clear();
-  TrainingLoop trainer(model, data, valid.get(), loop, directory,
+  TrainingLoop trainer(model, data, valid.get(), loop, &directory,
                        RecordOptions(options, config, loop, data, common.seed));
   // Where another process has just removed the checkpoints, the run begins after all.
   if (!trainer.Resume(options.leniency) && !begins) begin();

@@ -61,7 +61,6 @@ void BindTraining(CLI::App& command, PretrainOptions& o) {
       .add_flag("--recompute", o.recompute,
                 "Keep layer inputs only and recompute the rest: less memory")
       ->group(group);
-  command.add_flag("--fp32", o.fp32, "fp32 GEMM inputs even where the CPU has bf16")->group(group);
   command.add_option("--lr", o.lr, "Peak learning rate (default: the preset's)")->group(group);
   command
       .add_option("--lr-stage1-end", o.lr_stage1_end,
@@ -88,11 +87,7 @@ void BindTraining(CLI::App& command, PretrainOptions& o) {
   command.add_option("--weight-decay2", loop.schedule.weight_decay_stage2, "In stage 2")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--beta1", loop.adamw.beta1, "AdamW")->capture_default_str()->group(group);
-  command.add_option("--beta2", loop.adamw.beta2, "AdamW")->capture_default_str()->group(group);
-  command.add_option("--clip", loop.clip_norm, "Largest gradient norm; 0: no limit")
-      ->capture_default_str()
-      ->group(group);
+  BindUpdates(command, o, group);
 }
 
 void BindWatching(CLI::App& command, PretrainOptions& o) {
@@ -194,41 +189,30 @@ nlohmann::json RecordOptions(const PretrainOptions& o, const ModelConfig& c,
                              const LoopOptions& loop, const WindowSampler& data, uint64_t seed) {
   const ScheduleOptions& s = loop.schedule;
   const StabilityOptions& w = loop.stability;
-  nlohmann::json record = {{"vocabulary", c.vocab_size},
-                           {"--hidden", c.hidden_size},
-                           {"--ffn", c.intermediate_size},
-                           {"--layers", c.num_hidden_layers},
-                           {"--attention-heads", c.num_attention_heads},
-                           {"--kv-heads", c.num_key_value_heads},
-                           {"--context", c.max_position_embeddings},
-                           {"--rope-theta", c.rope_theta},
-                           {"--batch", loop.batch},
-                           {"--sequence", loop.sequence},
-                           {"--accumulate", loop.accumulate},
-                           {"--recompute", o.recompute},
-                           {"bf16", ResolveBackbone(o).bfloat16},
-                           {"--steps", s.steps},
-                           {"--warmup", s.warmup_steps},
-                           {"--lr", s.peak},
-                           {"--lr-stage1-end", s.stage1_end},
-                           {"--lr2", s.stage2_start},
-                           {"--lr-final", s.final},
-                           {"--stage-boundary", s.stage_boundary},
-                           {"--cosine", s.cosine},
-                           {"--weight-decay", s.weight_decay},
-                           {"--weight-decay2", s.weight_decay_stage2},
-                           {"--beta1", loop.adamw.beta1},
-                           {"--beta2", loop.adamw.beta2},
-                           {"--clip", loop.clip_norm},
-                           {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
-                           {"--spike-sigmas", w.sigmas},
-                           {"--spike-jump", w.least_jump},
-                           {"--spike-memory", w.memory},
-                           {"--spike-settle", w.settle_steps},
-                           {"--rollback-lr", w.rate_factor},
-                           {"--most-rollbacks", w.most_rollbacks},
-                           {"--init", o.init},
-                           {"--seed", seed}};
+  nlohmann::json record = RecordLoop(loop);
+  record.update({{"vocabulary", c.vocab_size},
+                 {"--hidden", c.hidden_size},
+                 {"--ffn", c.intermediate_size},
+                 {"--layers", c.num_hidden_layers},
+                 {"--attention-heads", c.num_attention_heads},
+                 {"--kv-heads", c.num_key_value_heads},
+                 {"--context", c.max_position_embeddings},
+                 {"--rope-theta", c.rope_theta},
+                 {"--sequence", loop.sequence},
+                 {"--recompute", o.recompute},
+                 {"bf16", ResolveBackbone(o).bfloat16},
+                 {"--lr-stage1-end", s.stage1_end},
+                 {"--lr2", s.stage2_start},
+                 {"--stage-boundary", s.stage_boundary},
+                 {"--cosine", s.cosine},
+                 {"--weight-decay2", s.weight_decay_stage2},
+                 {"--spike-sigmas", w.sigmas},
+                 {"--spike-jump", w.least_jump},
+                 {"--spike-memory", w.memory},
+                 {"--spike-settle", w.settle_steps},
+                 {"--rollback-lr", w.rate_factor},
+                 {"--init", o.init},
+                 {"--seed", seed}});
   for (size_t k = 0; k < data.files().size(); ++k) {
     const TokenFile& file = data.files()[k];
     record["data file " + std::to_string(k + 1)] = HashName(HashBytes(file.bytes()));

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -28,6 +30,7 @@
 #include "tools/train_page.h"
 #include "trainer/cost_curve.h"
 #include "trainer/machine.h"
+#include "trainer/process_group.h"
 #include "trainer/served_traffic.h"
 
 namespace tern {
@@ -47,12 +50,14 @@ std::string RunFolder(const TrainOptions& options) {
   return options.run.empty() ? options.out + "/run" : options.run;
 }
 
+std::string ServedFolder(const TrainOptions& options) { return RunFolder(options) + "/served"; }
+
 // The folder of the data. That of served traffic is made once in a run, which later traffic does
 // not change.
 std::string DataFolder(const TrainOptions& options, const std::string& model_dir,
                        const Model& model) {
   if (options.from_served.empty()) return options.data;
-  const std::string data = RunFolder(options) + "/served";
+  const std::string data = ServedFolder(options);
   if (!options.restart && std::filesystem::exists(HiddenManifestPath(data)) &&
       ReadHiddenCacheInfo(data).complete()) {
     return data;
@@ -119,6 +124,29 @@ struct TrainSetup {
   HeadTrainer trainer;
 };
 
+// In every process of the group. Served traffic is copied by the first one; the others find the
+// copy where the run's folder is shared.
+std::unique_ptr<TrainSetup> SetUp(TrainOptions options, const CommonOptions& common,
+                                  ProcessGroup& group) {
+  std::unique_ptr<TrainSetup> setup;
+  const auto make = [&] { setup = std::make_unique<TrainSetup>(options, common); };
+  const bool served = !options.from_served.empty();
+  if (served) {
+    Together(group, [&] {
+      if (group.first()) make();
+    });
+  }
+  Together(group, [&] {
+    if (setup) return;
+    if (served) {
+      options.data = ServedFolder(options);
+      options.from_served.clear();
+    }
+    make();
+  });
+  return setup;
+}
+
 // c(rows) of a run, the same from its beginning to its end: that of the file given, else what an
 // earlier part of the run measured, else measured now.
 CostCurve FreezeCosts(const Model& model, const std::string& given, const std::string& run) {
@@ -130,7 +158,7 @@ CostCurve FreezeCosts(const Model& model, const std::string& given, const std::s
   return costs;
 }
 
-void Announce(const TrainSetup& setup, const TrainOptions& options) {
+void Announce(const TrainSetup& setup, const TrainOptions& options, const ProcessGroup& group) {
   const HiddenCacheInfo& info = setup.cache.info();
   if (!info.complete()) {
     std::fprintf(stderr, "%s holds %llu of %llu texts; tern distill can go on there\n",
@@ -149,13 +177,14 @@ void Announce(const TrainSetup& setup, const TrainOptions& options) {
     std::fprintf(stderr, "blocks of about %llu tokens\n", static_cast<unsigned long long>(block));
   std::fprintf(stderr,
                "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "
-               "%llu steps of %llu tokens; %d threads, %s\n",
+               "%llu steps of %llu tokens; %s%d threads, %s\n",
                setup.heads.heads, info.hidden_size, info.vocab_size,
                static_cast<unsigned long long>(setup.split.training),
                static_cast<unsigned long long>(setup.split.held_out),
                static_cast<unsigned long long>(setup.loop.schedule.steps),
-               static_cast<unsigned long long>(setup.loop.rows_per_step()), ThreadCount(),
-               CurrentTarget().c_str());
+               static_cast<unsigned long long>(setup.loop.rows_per_step()),
+               group.size() == 1 ? "" : (std::to_string(group.size()) + " processes of ").c_str(),
+               ThreadCount(), CurrentTarget().c_str());
 }
 
 void PrintSummary(const LoopSummary& s, const Json& finish, const TrainOptions& options,
@@ -196,21 +225,9 @@ void PrintSummary(const LoopSummary& s, const Json& finish, const TrainOptions& 
   std::cout << out.dump(2) << "\n";
 }
 
-void Train(TrainOptions options, const CommonOptions& common) {
-  const std::string run = RunFolder(options);
-  if (options.must_resume && !RunDirectory::HasCheckpoint(run))
-    throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
-  TrainSetup setup(options, common);
-  options.heads = setup.heads;
-  RunDirectory directory(run);
-  RemoveTemporaries(options.out);
-  directory.SetTensorBoard(options.tensorboard);
-  if (options.restart) {
-    directory.Clear();
-    std::filesystem::remove(run + "/costs.json");
-  }
-  const CostCurve costs = FreezeCosts(setup.model, options.costs, run);
-  setup.trainer.SetCosts(costs);
+// What decides the bytes of the result, and `costs`.
+nlohmann::json RecordOf(const TrainSetup& setup, const TrainOptions& options,
+                        const CommonOptions& common, const CostCurve& costs, int processes) {
   nlohmann::json record =
       RecordTrainOptions(options, setup.heads, setup.loop, setup.cache, common.seed);
   if (setup.initial) {
@@ -219,27 +236,85 @@ void Train(TrainOptions options, const CommonOptions& common) {
       hash = HashBytes(std::as_bytes(block.weights.span()), hash);
       hash = HashBytes(std::as_bytes(block.biases.span()), hash);
     }
+    if (setup.initial->vocabularies.size() > 0)
+      hash = HashBytes(std::as_bytes(setup.initial->vocabularies.span()), hash);
     record["--init-heads"] = HashName(hash);
   }
   record["--costs"] = HashName(HashText(CostCurveText(costs)));
-  GemmPeak peak(!options.fp32);
-  setup.loop.peak = &peak;
-  setup.loop.stop = &g_stop;
-  Announce(setup, options);
-  TrainingLoop loop(setup.trainer, setup.data, &setup.valid, setup.loop, directory,
-                    std::move(record));
-  if (!loop.Resume(options.leniency) && options.must_resume) {
-    throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
+  // Each may have a copy of its own.
+  if (processes > 1) record["tokens of the data"] = HashName(HashTokens(setup.cache));
+  return record;
+}
+
+// The run's folder as the first process of a group opens it; null in the others.
+std::unique_ptr<RunDirectory> OpenRun(const TrainOptions& options, const std::string& run,
+                                      const ProcessGroup& group) {
+  if (!group.first()) return nullptr;
+  auto directory = std::make_unique<RunDirectory>(run);
+  RemoveTemporaries(options.out);
+  directory->SetTensorBoard(options.tensorboard);
+  if (options.restart) {
+    directory->Clear();
+    std::filesystem::remove(run + "/costs.json");
   }
+  return directory;
+}
+
+void CatchSignals(const ProcessGroup& group) {
   std::signal(SIGINT, StopTraining);
   std::signal(SIGTERM, StopTraining);
+  // The one that mpirun hands on, instead of ending all a moment later.
+  if (group.size() > 1) std::signal(SIGUSR1, StopTraining);
+}
+
+void Train(TrainOptions options, const CommonOptions& common, ProcessGroup& group) {
+  const std::string run = RunFolder(options);
+  const auto require_checkpoint = [&](bool there) {
+    if (options.must_resume && group.first() && !there)
+      throw NotFound(run + ": no checkpoint to resume from; leave out --resume to start");
+  };
+  require_checkpoint(RunDirectory::HasCheckpoint(run));
+  options.loop.group = &group;
+  const std::unique_ptr<TrainSetup> setup = SetUp(options, common, group);
+  options.heads = setup->heads;
+  const std::unique_ptr<RunDirectory> directory = OpenRun(options, run, group);
+  std::string costs_text;
+  if (group.first()) costs_text = CostCurveText(FreezeCosts(setup->model, options.costs, run));
+  const CostCurve costs = ParseCostCurve(BroadcastText(group, costs_text), run + "/costs.json");
+  setup->trainer.SetCosts(costs);
+  std::optional<GemmPeak> peak;
+  if (group.first()) setup->loop.peak = &peak.emplace(!options.fp32);
+  setup->loop.stop = &g_stop;
+  if (group.first()) Announce(*setup, options, group);
+  TrainingLoop loop(setup->trainer, setup->data, &setup->valid, setup->loop, directory.get(),
+                    RecordOf(*setup, options, common, costs, group.size()));
+  require_checkpoint(loop.Resume(options.leniency));
+  CatchSignals(group);
   const LoopSummary summary = loop.Run();
+  if (!group.first()) return;
   Json finish;
   if (summary.finished) {
-    finish = FinishHeads({setup.dir, setup.model, setup.cache}, options, common);
+    finish = FinishHeads({setup->dir, setup->model, setup->cache}, options, common);
   }
   if (!options.html.empty()) WriteFileAtomically(options.html, TrainPage("tern train", run));
   PrintSummary(summary, finish, options, common.json);
+}
+
+// As one of the processes that a launcher started, or alone. A failure ends all of them.
+void TrainInGroup(const TrainOptions& options, const CommonOptions& common) {
+  const std::unique_ptr<ProcessGroup> group = StartProcessGroup();
+  if (group->size() == 1) return Train(options, common, *group);
+  try {
+    Train(options, common, *group);
+    group->Leave();
+  } catch (const ToldElsewhere&) {
+    std::this_thread::sleep_for(std::chrono::seconds(10));  // who tells it ends this process, too
+    group->Abort();
+  } catch (const std::exception& error) {
+    const std::string who = group->first() ? "" : group->name() + ": ";
+    std::fprintf(stderr, "tern: %s%s\n", who.c_str(), FailureText(error).c_str());
+    group->Abort();
+  }
 }
 
 void CheckArguments(const TrainOptions& options, const CommonOptions& common) {
@@ -264,7 +339,9 @@ void AddTrain(CLI::App& app, const CommonOptions& common) {
   BindTrainOptions(*command, *options);
   command->callback([options, &common] {
     CheckArguments(*options, common);
-    options->benchmark ? BenchmarkTraining(*options, common) : Train(*options, common);
+    if (!options->benchmark) return TrainInGroup(*options, common);
+    RequireOneProcess("--benchmark is for one");
+    BenchmarkTraining(*options, common);
   });
 }
 

@@ -159,9 +159,12 @@ void BenchmarkTraining(const TrainOptions& options, const CommonOptions& common)
   peak.AtLeast(macs);
   constexpr double kMb = 1 << 20;
   const double d = static_cast<double>(s.table.cols);
+  const double heads_values =  // of each head
+      d * (d + 1) * s.heads.layers +
+      (s.heads.own_projection ? d * static_cast<double>(s.table.rows) : 0.0);
   const Needs needs = {PeakMemoryMb(),
                        4 * 3 * 4 * r.parameters / kMb,  // two, the best, and one being written
-                       2 * d * (d + 1) * s.heads.heads * s.heads.layers / kMb,
+                       2 * s.heads.heads * heads_values / kMb,
                        s.data_tokens * (2 * d + 5) / kMb};  // hidden state, token, mask
   const double mfu = macs / peak.macs_per_second();
   if (common.json) {

@@ -94,6 +94,10 @@ Json FinishHeads(const TrainedOn& on, const TrainOptions& options, const CommonO
     WriteHeadsGguf(options.gguf, heads);
     done["gguf"] = options.gguf;
   }
+  if (options.pt) {
+    SaveMedusaTorch(options.out, heads);
+    done["pt"] = options.out + "/" + kMedusaTorch;
+  }
   return done;
 }
 

@@ -72,12 +72,24 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
       ->excludes(rank)
       ->excludes(ternary)
       ->group("Training");
+  CLI::Option* own_projection =
+      command
+          .add_flag("--own-projection", o.heads.own_projection,
+                    "Every head trains its own vocabulary projection, which begins as the model's: "
+                    "Medusa's version 1. Costs 18 bytes of memory for each of K V d weights")
+          ->group("Training");
   CLI::Option* no_bias =
       command.add_flag("!--no-bias", o.heads.biases, "Blocks without biases")->group("Training");
   command
       .add_option("--gguf", o.gguf,
                   "Write the heads into this file, too, as MedusaBitNet's GGUF tensors")
       ->needs(no_bias)
+      ->excludes(own_projection)
+      ->group("Training");
+  command
+      .add_flag("--pt", o.pt,
+                "Write the finished heads as medusa_lm_head.pt, too, which FasterDecoding's loader "
+                "reads")
       ->group("Training");
   command
       .add_option("--loss-shortlist", o.loss_shortlist,
@@ -113,11 +125,7 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
   add("--lr", o.lr, "Peak learning rate");
   add("--lr-final", o.lr_final, "Where the run ends, along half a cosine");
   add("--weight-decay", o.loop.schedule.weight_decay, "AdamW, on matrices");
-  add("--beta1", o.loop.adamw.beta1, "AdamW");
-  add("--beta2", o.loop.adamw.beta2, "AdamW");
-  add("--clip", o.loop.clip_norm, "Largest gradient norm; 0: no limit");
-  command.add_flag("--fp32", o.fp32, "fp32 GEMM inputs even where the CPU has bf16")
-      ->group("Training");
+  BindUpdates(command, o, "Training");
 }
 
 void BindWatching(CLI::App& command, TrainOptions& o) {
@@ -228,12 +236,14 @@ HeadTrainerOptions ResolveHeads(const TrainOptions& o, const LoopOptions& loop,
 std::optional<MedusaHeads> InitialHeads(const TrainOptions& o, const Model& model) {
   if (o.init_heads.empty()) return std::nullopt;
   MedusaHeads heads = LoadMedusaHeads(o.init_heads, model);
-  const bool two_matrices =
-      std::ranges::any_of(heads.blocks, [](const MedusaBlock& b) { return b.two_matrices(); });
-  if (two_matrices || heads.vocabularies.size() > 0) {
+  if (std::ranges::any_of(heads.blocks, &MedusaBlock::two_matrices)) {
     throw InvalidArgument("--init-heads: " + o.init_heads +
-                          (two_matrices ? " has blocks of two matrices" : " has own vocabularies") +
-                          "; expected Medusa heads of version 2, which tern train writes");
+                          " has blocks of two matrices; expected Medusa heads, which tern train "
+                          "writes");
+  }
+  if (heads.vocabularies.size() > 0 && !o.heads.own_projection) {
+    throw InvalidArgument("--init-heads: " + o.init_heads +
+                          " has vocabularies of its own, which train with --own-projection only");
   }
   return heads;
 }
@@ -241,36 +251,25 @@ std::optional<MedusaHeads> InitialHeads(const TrainOptions& o, const Model& mode
 nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOptions& heads,
                                   const LoopOptions& loop, const HiddenCache& cache,
                                   uint64_t seed) {
-  const ScheduleOptions& s = loop.schedule;
-  nlohmann::json record = {{"--heads-count", heads.heads},
-                           {"--layers", heads.layers},
-                           {"--rank", heads.rank},
-                           {"--ternary", heads.ternary},
-                           {"--loss-shortlist", heads.loss_shortlist},
-                           {"--loss-samples", heads.loss_samples},
-                           {"--loss-decay", heads.loss_decay},
-                           {"--held-out", o.held_out},
-                           {"--batch", loop.batch},
-                           {"--accumulate", loop.accumulate},
-                           {"--steps", s.steps},
-                           {"--warmup", s.warmup_steps},
-                           {"--lr", s.peak},
-                           {"--lr-final", s.final},
-                           {"--weight-decay", s.weight_decay},
-                           {"--beta1", loop.adamw.beta1},
-                           {"--beta2", loop.adamw.beta2},
-                           {"--clip", loop.clip_norm},
-                           {"--eval-every", loop.eval_every},  // which steps may be the best one
-                           {"--eval-tokens", loop.eval_tokens},
-                           {"--patience", loop.patience},
-                           {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
-                           {"--most-rollbacks", loop.stability.most_rollbacks},
-                           {"bf16", !o.fp32 && HasBFloat16Matmul()},
-                           {"--seed", seed},
-                           {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}};
+  nlohmann::json record = RecordLoop(loop);
+  record.update({{"--heads-count", heads.heads},
+                 {"--layers", heads.layers},
+                 {"--rank", heads.rank},
+                 {"--ternary", heads.ternary},
+                 {"--loss-shortlist", heads.loss_shortlist},
+                 {"--loss-samples", heads.loss_samples},
+                 {"--loss-decay", heads.loss_decay},
+                 {"--held-out", o.held_out},
+                 {"--eval-every", loop.eval_every},  // which steps may be the best one
+                 {"--eval-tokens", loop.eval_tokens},
+                 {"--patience", loop.patience},
+                 {"bf16", !o.fp32 && HasBFloat16Matmul()},
+                 {"--seed", seed},
+                 {"data", HashName(HashText(ReadFile(cache.dir() + "/manifest.json")))}});
   // Only where it is not what all runs once were.
   if (heads.teacher_weight > 0) record["--loss"] = heads.teacher_weight;
   if (!heads.biases) record["--no-bias"] = true;
+  if (heads.own_projection) record["--own-projection"] = true;
   if (const uint64_t tokens = BlockTokens(o, cache.info()); tokens > 0)
     record["--block-tokens"] = tokens;
   return record;

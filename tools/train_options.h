@@ -23,6 +23,7 @@ struct TrainOptions : RunOptions {
   std::optional<int32_t> loss_shortlist, loss_samples;
   std::string costs;       // file of c(rows); empty: measured
   std::string gguf;        // of the finished heads; empty: none
+  bool pt = false;         // the finished heads as PyTorch's file, too
   int32_t calibrate = 64;  // held-out prompts at most
   double epochs = 4;
   double hidden_memory_gb = 4;

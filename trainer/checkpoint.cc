@@ -53,11 +53,12 @@ std::optional<BestRecord> BestFromJson(const json& j) {
                     j.at("since").get<uint64_t>()};
 }
 
-json ToJson(const CheckpointHeader& header, size_t parameters) {
+}  // namespace
+
+json ToJson(const CheckpointHeader& header) {
   const TrainingState& state = header.state;
   const StabilityState& s = state.stability;
   return {{"step", state.step},
-          {"parameters", parameters},
           {"stability",
            {{"mean", s.mean},
             {"variance", s.variance},
@@ -72,11 +73,12 @@ json ToJson(const CheckpointHeader& header, size_t parameters) {
            {{"commit", header.identity.commit},
             {"target", header.identity.target},
             {"library", header.identity.library},
-            {"threads", header.identity.threads}}},
+            {"threads", header.identity.threads},
+            {"processes", header.identity.processes}}},
           {"options", header.options}};
 }
 
-CheckpointHeader FromJson(const json& j) {
+CheckpointHeader CheckpointHeaderFromJson(const json& j) {
   CheckpointHeader header;
   TrainingState& state = header.state;
   state.step = j.at("step").get<uint64_t>();
@@ -89,11 +91,14 @@ CheckpointHeader FromJson(const json& j) {
   state.best = BestFromJson(j.value("best", json()));
   const json& id = j.at("identity");
   header.identity = {id.at("commit").get<std::string>(), id.at("target").get<std::string>(),
-                     id.at("library").get<std::string>(), id.at("threads").get<int>()};
+                     id.at("library").get<std::string>(), id.at("threads").get<int>(),
+                     id.value("processes", 1)};
   header.options = j.at("options");
   if (!header.options.is_object()) throw json::other_error::create(500, "options is no object", &j);
   return header;
 }
+
+namespace {
 
 struct Parsed {
   CheckpointHeader header;
@@ -114,7 +119,8 @@ Parsed ParseHeader(const std::string& path, std::span<const std::byte> bytes) {
   const char* text = reinterpret_cast<const char*>(bytes.data()) + kPrefix;
   try {
     const json j = json::parse(text, text + length);
-    Parsed parsed{FromJson(j), j.at("parameters").get<uint64_t>(), kPrefix + length};
+    Parsed parsed{CheckpointHeaderFromJson(j), j.at("parameters").get<uint64_t>(),
+                  kPrefix + length};
     const uint64_t room = (bytes.size() - parsed.data_offset) / sizeof(float);
     if (parsed.parameters > room / 3 || bytes.size() != parsed.data_offset +
                                                             parsed.parameters * 3 * sizeof(float) +
@@ -129,25 +135,20 @@ Parsed ParseHeader(const std::string& path, std::span<const std::byte> bytes) {
   }
 }
 
-void CheckEqual(const std::string& path, const std::string& name, const std::string& saved,
-                const std::string& now, const std::string& todo) {
-  if (saved == now) return;
-  throw InvalidArgument(path + ": the checkpoint was made with " + name + " " + saved +
-                        ", this run has " + now + "; " + todo);
-}
-
 }  // namespace
 
 RunIdentity CurrentIdentity() {
   return {std::string(Commit()), CurrentTarget(),
-          std::string("oneDNN ") + DenseMatmulLibraryVersion(), ThreadCount()};
+          std::string("oneDNN ") + DenseMatmulLibraryVersion(), ThreadCount(), 1};
 }
 
 void WriteCheckpoint(const std::string& path, const CheckpointHeader& header,
                      const CheckpointBuffers& buffers) {
   const size_t n = buffers.parameters.size();
   TERN_CHECK(buffers.m.size() == n && buffers.v.size() == n);
-  std::string text = ToJson(header, n).dump();
+  json json_header = ToJson(header);
+  json_header["parameters"] = n;
+  std::string text = json_header.dump();
   text.append(kAlign - (kPrefix + text.size()) % kAlign, ' ');
   std::string head(kMagic);
   const uint64_t length = text.size();
@@ -196,30 +197,44 @@ CheckpointHeader ReadCheckpoint(const std::string& path, const CheckpointBuffers
   return std::move(parsed.header);
 }
 
-void CheckSameRun(const std::string& path, const CheckpointHeader& saved,
-                  const CheckpointHeader& now, const ResumeLeniency& leniency) {
+std::optional<RunDifference> FirstDifference(const CheckpointHeader& saved,
+                                             const CheckpointHeader& now,
+                                             const ResumeLeniency& leniency) {
   if (!leniency.other_machine) {
-    const std::string todo =
-        "the result would differ from an uninterrupted run; continue anyway with "
-        "--allow-different-machine";
-    CheckEqual(path, "the binary of commit", saved.identity.commit, now.identity.commit, todo);
-    CheckEqual(path, "target", saved.identity.target, now.identity.target, todo);
-    CheckEqual(path, "library", saved.identity.library, now.identity.library, todo);
-    CheckEqual(path, "--threads", std::to_string(saved.identity.threads),
-               std::to_string(now.identity.threads), todo);
-  }
-  if (!leniency.other_options) {
-    const std::string todo =
-        "give the same options, another --run directory, --restart to begin again, or "
-        "--allow-changed-options";
-    for (const json& both : {saved.options, now.options}) {
-      for (const auto& [name, unused] : both.items()) {
-        if (name == kBFloat16Option && leniency.other_machine) continue;  // the machine's doing
-        CheckEqual(path, name, saved.options.value(name, json()).dump(),
-                   now.options.value(name, json()).dump(), todo);
-      }
+    const RunIdentity &a = saved.identity, &b = now.identity;
+    for (const RunDifference& d :
+         {RunDifference{"the binary of commit", a.commit, b.commit, true},
+          RunDifference{"target", a.target, b.target, true},
+          RunDifference{"library", a.library, b.library, true},
+          RunDifference{"--threads", std::to_string(a.threads), std::to_string(b.threads), true},
+          RunDifference{"a number of processes of", std::to_string(a.processes),
+                        std::to_string(b.processes), true}}) {
+      if (d.saved != d.now) return d;
     }
   }
+  if (leniency.other_options) return std::nullopt;
+  for (const json& both : {saved.options, now.options}) {
+    for (const auto& [name, unused] : both.items()) {
+      if (name == kBFloat16Option && leniency.other_machine) continue;  // the machine's doing
+      const std::string a = saved.options.value(name, json()).dump(),
+                        b = now.options.value(name, json()).dump();
+      if (a != b) return RunDifference{name, a, b, false};
+    }
+  }
+  return std::nullopt;
+}
+
+void CheckSameRun(const std::string& path, const CheckpointHeader& saved,
+                  const CheckpointHeader& now, const ResumeLeniency& leniency) {
+  const std::optional<RunDifference> d = FirstDifference(saved, now, leniency);
+  if (!d) return;
+  throw InvalidArgument(
+      path + ": the checkpoint was made with " + d->what + " " + d->saved + ", this run has " +
+      d->now + "; " +
+      (d->machine ? "the result would differ from an uninterrupted run; continue anyway with "
+                    "--allow-different-machine"
+                  : "give the same options, another --run directory, --restart to begin again, or "
+                    "--allow-changed-options"));
 }
 
 }  // namespace tern

@@ -20,9 +20,10 @@ struct RunIdentity {
   std::string commit;   // of the sources the binary was made from
   std::string target;   // dispatch target
   std::string library;  // of the dense GEMM
-  int threads = 0;
+  int threads = 0;      // of each process
+  int processes = 1;
 };
-RunIdentity CurrentIdentity();
+RunIdentity CurrentIdentity();  // of a run in this process alone
 
 struct HeldOutRecord {
   uint64_t step = 0;
@@ -49,6 +50,10 @@ struct CheckpointHeader {
   nlohmann::json options;  // what the run was asked for: flat object, compared by CheckSameRun
 };
 
+nlohmann::json ToJson(const CheckpointHeader& header);
+// Throws nlohmann::json::exception.
+CheckpointHeader CheckpointHeaderFromJson(const nlohmann::json& json);
+
 // The numeric part, in the caller's buffers of equal size.
 struct CheckpointBuffers {
   std::span<float> parameters, m, v;
@@ -66,6 +71,14 @@ struct ResumeLeniency {
   bool other_machine = false;  // --allow-different-machine
   bool other_options = false;  // --allow-changed-options
 };
+// Of two parts of a run, or two processes of it: what differs, and both values.
+struct RunDifference {
+  std::string what, saved, now;
+  bool machine;  // the machine, not the options
+};
+std::optional<RunDifference> FirstDifference(const CheckpointHeader& saved,
+                                             const CheckpointHeader& now,
+                                             const ResumeLeniency& leniency);
 // Throws kInvalidArgument naming the first difference with both values.
 void CheckSameRun(const std::string& path, const CheckpointHeader& saved,
                   const CheckpointHeader& now, const ResumeLeniency& leniency);

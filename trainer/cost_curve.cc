@@ -81,8 +81,10 @@ CostCurve MeasureCostCurve(const Model& model) {
   return curve;
 }
 
-CostCurve ReadCostCurve(const std::string& path) {
-  const auto json = ParseJson<nlohmann::json>(ReadFile(path));
+CostCurve ReadCostCurve(const std::string& path) { return ParseCostCurve(ReadFile(path), path); }
+
+CostCurve ParseCostCurve(const std::string& text, const std::string& path) {
+  const auto json = ParseJson<nlohmann::json>(text);
   try {
     const auto rows = json.at("rows").get<std::vector<int32_t>>();
     const auto seconds = json.at("seconds").get<std::vector<double>>();

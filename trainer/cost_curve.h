@@ -28,6 +28,7 @@ CostCurve MeasureCostCurve(const Model& model);
 // {"rows": [1, 2, ..], "seconds": [.., ..]}; what else the file says is ignored. Reading throws
 // kBadFile where rows do not rise from 1 to at most kMaxRows or seconds are not above 0.
 CostCurve ReadCostCurve(const std::string& path);
+CostCurve ParseCostCurve(const std::string& text, const std::string& path);
 std::string CostCurveText(const CostCurve& curve);
 
 }  // namespace tern

@@ -14,22 +14,22 @@ DistilledText::DistilledText(const DistillPrompt& prompt, size_t width, size_t t
 }
 
 void DistilledText::Append(std::span<const TokenId> tokens, uint8_t assistant) {
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  assistant_.resize(tokens_.size(), assistant);
-  teacher_ids_.resize(tokens_.size() * top_k_);
-  teacher_probs_.resize(tokens_.size() * top_k_);
+  text_.tokens.insert(text_.tokens.end(), tokens.begin(), tokens.end());
+  text_.assistant.resize(text_.tokens.size(), assistant);
+  text_.teacher_ids.resize(text_.tokens.size() * top_k_);
+  text_.teacher_probs.resize(text_.tokens.size() * top_k_);
 }
 
 void DistilledText::DropLast() {
-  tokens_.pop_back();
-  assistant_.pop_back();
-  teacher_ids_.resize(tokens_.size() * top_k_);
-  teacher_probs_.resize(tokens_.size() * top_k_);
+  text_.tokens.pop_back();
+  text_.assistant.pop_back();
+  text_.teacher_ids.resize(text_.tokens.size() * top_k_);
+  text_.teacher_probs.resize(text_.tokens.size() * top_k_);
 }
 
 bool DistilledText::Answer(std::span<const TokenId> answer, bool ended,
                            std::span<const TokenLogprob> top, int32_t max_context) {
-  const size_t begin = tokens_.size();
+  const size_t begin = text_.tokens.size();
   Append(answer, 1);
   answered_ += answer.size();
   if (!top.empty()) {
@@ -40,7 +40,7 @@ bool DistilledText::Answer(std::span<const TokenId> answer, bool ended,
   if (next_reply_ == prompt_.replies.size()) return false;
   const std::vector<TokenId>& reply = prompt_.replies[next_reply_];
   // At least one token of an answer must fit.
-  if (tokens_.size() + reply.size() >= static_cast<size_t>(max_context)) return false;
+  if (text_.tokens.size() + reply.size() >= static_cast<size_t>(max_context)) return false;
   ++next_reply_;
   size_t skipped = 0;
   if (ended && !answer.empty()) {
@@ -61,40 +61,41 @@ bool DistilledText::Answer(std::span<const TokenId> answer, bool ended,
 
 void DistilledText::SetHidden(int32_t position, std::span<const float> row) {
   if (width_ == 0) return;
-  if (position == 0) hidden_.clear();
-  TERN_CHECK(row.size() == width_ && hidden_.size() == static_cast<size_t>(position) * width_)
+  if (position == 0) text_.hidden.clear();
+  TERN_CHECK(row.size() == width_ && text_.hidden.size() == static_cast<size_t>(position) * width_)
       << position;
-  for (const float value : row) hidden_.push_back(BFloat16::FromFloat(value));
+  for (const float value : row) text_.hidden.push_back(BFloat16::FromFloat(value));
 }
 
 void DistilledText::SetTeacher(size_t position, std::span<const TokenLogprob> top) {
-  TERN_CHECK(top.size() == top_k_ && position < tokens_.size());
+  TERN_CHECK(top.size() == top_k_ && position < text_.tokens.size());
   for (size_t k = 0; k < top_k_; ++k) {
-    teacher_ids_[position * top_k_ + k] = top[k].token;
-    teacher_probs_[position * top_k_ + k] = std::min(1.0f, std::exp(top[k].logprob));
+    text_.teacher_ids[position * top_k_ + k] = top[k].token;
+    text_.teacher_probs[position * top_k_ + k] = std::min(1.0f, std::exp(top[k].logprob));
   }
 }
 
 HiddenSequence DistilledText::Finish() {
-  const size_t n = tokens_.size();
+  const size_t n = text_.tokens.size();
   HiddenSequence sequence;
-  sequence.tokens = tokens_;
-  const auto first = std::ranges::find(assistant_, 1);
-  sequence.prompt_length = static_cast<int32_t>(first - assistant_.begin());
-  sequence.assistant = assistant_;
+  sequence.tokens = text_.tokens;
+  const auto first = std::ranges::find(text_.assistant, 1);
+  sequence.prompt_length = static_cast<int32_t>(first - text_.assistant.begin());
+  sequence.assistant = text_.assistant;
   if (width_ > 0) {
-    hidden_.resize(hidden_.size() + width_);  // the last token was never run
-    TERN_CHECK(hidden_.size() == n * width_) << hidden_.size();
-    sequence.hidden = {hidden_.data(), n, width_};
+    text_.hidden.resize(text_.hidden.size() + width_);  // the last token was never run
+    TERN_CHECK(text_.hidden.size() == n * width_) << text_.hidden.size();
+    sequence.hidden = {text_.hidden.data(), n, width_};
   }
   if (top_k_ > 0) {
-    teacher_ids_.erase(teacher_ids_.begin(),
-                       teacher_ids_.begin() + static_cast<std::ptrdiff_t>(top_k_));
-    teacher_probs_.erase(teacher_probs_.begin(),
-                         teacher_probs_.begin() + static_cast<std::ptrdiff_t>(top_k_));
-    teacher_ids_.resize(n * top_k_);
-    teacher_probs_.resize(n * top_k_);
-    sequence.teacher = {{teacher_ids_.data(), n, top_k_}, {teacher_probs_.data(), n, top_k_}};
+    text_.teacher_ids.erase(text_.teacher_ids.begin(),
+                            text_.teacher_ids.begin() + static_cast<std::ptrdiff_t>(top_k_));
+    text_.teacher_probs.erase(text_.teacher_probs.begin(),
+                              text_.teacher_probs.begin() + static_cast<std::ptrdiff_t>(top_k_));
+    text_.teacher_ids.resize(n * top_k_);
+    text_.teacher_probs.resize(n * top_k_);
+    sequence.teacher = {{text_.teacher_ids.data(), n, top_k_},
+                        {text_.teacher_probs.data(), n, top_k_}};
   }
   return sequence;
 }

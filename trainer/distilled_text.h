@@ -10,6 +10,7 @@
 #include "engine/batch.h"
 #include "engine/sampler.h"
 #include "trainer/hidden_cache.h"
+#include "trainer/stored_tokens.h"
 
 namespace tern {
 
@@ -27,9 +28,9 @@ class DistilledText {
   // `width`: d where hidden states are to be stored, else 0. `top_k`: of a teacher; 0 = none.
   DistilledText(const DistillPrompt& prompt, size_t width, size_t top_k);
 
-  std::span<const TokenId> tokens() const { return tokens_; }
-  std::span<const uint8_t> assistant() const { return assistant_; }  // [n]
-  uint64_t answered() const { return answered_; }                    // tokens of answers
+  std::span<const TokenId> tokens() const { return text_.tokens; }
+  std::span<const uint8_t> assistant() const { return text_.assistant; }  // [n]
+  uint64_t answered() const { return answered_; }                         // tokens of answers
 
   // The next answer. `top` [answer, top_k]: a teacher's most probable tokens in place of each. Ends
   // the text for longer than `max_context` tokens; else goes on with the prompt's next reply. False
@@ -52,12 +53,8 @@ class DistilledText {
   const DistillPrompt& prompt_;
   size_t width_, top_k_, next_reply_ = 0;
   uint64_t answered_ = 0;
-  std::vector<TokenId> tokens_;
-  std::vector<uint8_t> assistant_;
-  std::vector<BFloat16> hidden_;
-  // [n, K] of the token that was chosen there: a row below where the cache has them.
-  std::vector<TokenId> teacher_ids_;
-  std::vector<float> teacher_probs_;
+  // The teacher's rows are of the token that was chosen there: one below where the cache has them.
+  StoredTokens text_;
 };
 
 }  // namespace tern

@@ -76,12 +76,12 @@ HeadBenchmarkResult BenchmarkHeads(MatView<const BFloat16> table, const HeadTrai
   const auto batch = static_cast<size_t>(options.batch);
   HeadPassOptions pass_options = PassOptions(options, {});
   const auto pass = MakeHeadPass(table, pass_options);
-  HeadParameters shape(
-      {heads, pass_options.layers, d, static_cast<size_t>(options.rank), options.ternary});
+  HeadParameters shape({heads, pass_options.layers, d, static_cast<size_t>(options.rank),
+                        options.ternary, options.own_projection ? table.rows : 0});
   AlignedBuffer<float> parameters(shape.size());
   auto gradients = AlignedBuffer<float>::Zeroed(shape.size());
   AdamWState moments(shape.size());
-  shape.Initialise(seed, parameters.span());
+  shape.Initialise(seed, table, parameters.span());
 
   const double width =  // of even values, for that deviation of the logits
       kLogitDeviation * std::sqrt(3.0 / static_cast<double>(d)) / RootMeanSquare(table);
@@ -94,10 +94,7 @@ HeadBenchmarkResult BenchmarkHeads(MatView<const BFloat16> table, const HeadTrai
   const std::vector<float> weights(heads, 1.0f / static_cast<float>(heads));
   std::vector<HeadSums> sums(heads);
   HeadBatch input{std::as_const(hidden).View(batch, d), targets, seed};
-  const auto refresh = [&] {
-    const auto [w, b] = shape.Weights(parameters.span());
-    pass->SetWeights(w, b);
-  };
+  const auto refresh = [&] { SetWeights(shape.Weights(parameters.span()), *pass); };
 
   HeadBenchmarkResult result;
   result.parameters = static_cast<double>(shape.size());

@@ -43,10 +43,23 @@ HeadParameters::HeadParameters(const HeadShape& shape) : shape_(shape) {
   }
   if (shape.rank > 0 || shape.ternary) weights_ = AlignedBuffer<float>(shape.outputs() * shape.d);
   add("heads.linear.bias", shape.outputs(), 1, false);
+  if (shape.vocabulary > 0)
+    add("heads.lm_head.weight", shape.heads * shape.vocabulary, shape.d, true);
 }
 
-void HeadParameters::Initialise(uint64_t seed, std::span<float> parameters) const {
+void SetWeights(const HeadWeights& weights, HeadPass& pass) {
+  pass.SetWeights(weights.weights, weights.biases);
+  if (weights.vocabularies.rows > 0) pass.SetVocabularies(weights.vocabularies);
+}
+
+void HeadParameters::Initialise(uint64_t seed, MatView<const BFloat16> table,
+                                std::span<float> parameters) const {
   std::ranges::fill(parameters, 0.0f);
+  for (size_t r = 0; r < shape_.heads * shape_.vocabulary; ++r) {
+    const BFloat16* row = table.Row(r % shape_.vocabulary);
+    std::transform(row, row + shape_.d, parameters.data() + vocabularies().offset + r * shape_.d,
+                   [](BFloat16 x) { return x.ToFloat(); });
+  }
   if (shape_.rank == 0) return;
   // Even on +-sqrt(3 / d): rows of B have norm 1 on average.
   const double bound = std::sqrt(3.0 / static_cast<double>(shape_.d));
@@ -58,8 +71,13 @@ void HeadParameters::Initialise(uint64_t seed, std::span<float> parameters) cons
 
 HeadWeights HeadParameters::Weights(std::span<const float> parameters) {
   const size_t blocks = shape_.layers * shape_.heads, d = shape_.d, r = shape_.rank;
-  const std::span<const float> biases = parameters.subspan(slices_.back().offset, shape_.outputs());
-  if (weights_.size() == 0) return {{parameters.data(), shape_.outputs(), d}, biases};
+  HeadWeights all{{parameters.data(), shape_.outputs(), d},
+                  parameters.subspan(biases().offset, shape_.outputs())};
+  if (shape_.vocabulary > 0) {
+    all.vocabularies = {parameters.data() + vocabularies().offset, shape_.heads * shape_.vocabulary,
+                        d};
+  }
+  if (weights_.size() == 0) return all;
   if (shape_.ternary) {
     ParallelFor(blocks, 1, [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i)
@@ -74,14 +92,21 @@ HeadWeights HeadParameters::Weights(std::span<const float> parameters) {
                   weights_.View(shape_.outputs(), d).Rows(i * d, d));
     }
   }
-  return {std::as_const(weights_).View(shape_.outputs(), d), biases};
+  all.weights = std::as_const(weights_).View(shape_.outputs(), d);
+  return all;
 }
 
 HeadGradients HeadParameters::Gradients(std::span<float> gradients) {
-  const std::span<float> biases = gradients.subspan(slices_.back().offset, shape_.outputs());
-  if (shape_.rank == 0) return {{gradients.data(), shape_.outputs(), shape_.d}, biases};
+  HeadGradients all{{gradients.data(), shape_.outputs(), shape_.d},
+                    gradients.subspan(biases().offset, shape_.outputs())};
+  if (shape_.vocabulary > 0) {
+    all.vocabularies = {gradients.data() + vocabularies().offset, shape_.heads * shape_.vocabulary,
+                        shape_.d};
+  }
+  if (shape_.rank == 0) return all;
   std::ranges::fill(weights_gradient_.span(), 0.0f);
-  return {weights_gradient_.View(shape_.outputs(), shape_.d), biases};
+  all.weights = weights_gradient_.View(shape_.outputs(), shape_.d);
+  return all;
 }
 
 void HeadParameters::Accumulate(std::span<const float> parameters, std::span<float> gradients) {

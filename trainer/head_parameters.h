@@ -23,14 +23,17 @@ struct HeadShape {
   size_t heads = 1, layers = 1, d = 1;
   size_t rank = 0;  // 0: not of low rank
   bool ternary = false;
+  size_t vocabulary = 0;  // V of the heads' own projections; 0: they share the model's
   size_t outputs() const { return layers * heads * d; }
 };
 
 // As HeadPass takes them.
 struct HeadWeights {
-  MatView<const float> weights;   // [L K d, d]
-  std::span<const float> biases;  // [L K d]
+  MatView<const float> weights;            // [L K d, d]
+  std::span<const float> biases;           // [L K d]
+  MatView<const float> vocabularies = {};  // [K V, d] the heads' own, if any
 };
+void SetWeights(const HeadWeights& weights, HeadPass& pass);
 
 class HeadParameters {
  public:
@@ -38,9 +41,13 @@ class HeadParameters {
   explicit HeadParameters(const HeadShape& shape);
   const std::vector<ParameterSlice>& slices() const { return slices_; }
   size_t size() const { return size_; }  // floats
+  const ParameterSlice& biases() const { return slices_[shape_.rank > 0 ? 2 : 1]; }
+  // Of own projections only.
+  const ParameterSlice& vocabularies() const { return slices_.back(); }
 
   // Weights and biases 0, so that every head returns its input; of low rank A is 0 and B random.
-  void Initialise(uint64_t seed, std::span<float> parameters) const;
+  // Own projections begin as `table` [V, d].
+  void Initialise(uint64_t seed, MatView<const BFloat16> table, std::span<float> parameters) const;
   // Valid until the next call, and while `parameters` live.
   HeadWeights Weights(std::span<const float> parameters);
   // Where a pass adds its gradients; Accumulate then brings them into `gradients`.
@@ -49,7 +56,7 @@ class HeadParameters {
 
  private:
   HeadShape shape_;
-  std::vector<ParameterSlice> slices_;  // weights, or A and B; the last one: biases
+  std::vector<ParameterSlice> slices_;  // weights, or A and B; biases; own projections
   size_t size_ = 0;
   AlignedBuffer<float> weights_;           // [L K d, d], where they are not the parameters
   AlignedBuffer<float> weights_gradient_;  // the same, of low rank

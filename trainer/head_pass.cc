@@ -29,8 +29,11 @@ TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, const HeadPassOpt
     : heads_(options.heads),
       d_(table.cols),
       batch_(options.batch),
+      vocab_(table.rows),
+      own_(options.own_vocabularies),
       hidden_(batch_ * d_),
-      loss_(table, batch_ * heads_, options.part),
+      losses_(batch_ * heads_),
+      ranks_(batch_ * heads_),
       output_grad_(batch_ * heads_ * d_),
       products_grad_(batch_ * heads_ * d_),
       grad_scales_(heads_) {
@@ -39,6 +42,35 @@ TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, const HeadPassOpt
     blocks_.push_back({AlignedBuffer<E>(width * d_), AlignedBuffer<float>(width),
                        AlignedBuffer<float>(batch_ * width), AlignedBuffer<E>(batch_ * width)});
   }
+  if (own_) {
+    own_targets_.resize(batch_);
+    tables_ = AlignedBuffer<E>(heads_ * vocab_ * d_);
+    for (size_t k = 0; k < heads_; ++k) {
+      loss_.push_back(std::make_unique<VocabularyLoss<E>>(
+          std::as_const(tables_).View(heads_ * vocab_, d_).Rows(k * vocab_, vocab_), batch_,
+          options.part));
+    }
+    return;
+  }
+  if constexpr (sizeof(E) == 2) {
+    loss_.push_back(std::make_unique<VocabularyLoss<E>>(table, batch_ * heads_, options.part));
+  } else {
+    tables_ = AlignedBuffer<E>(vocab_ * d_);
+    for (size_t r = 0; r < vocab_; ++r)
+      std::transform(table.Row(r), table.Row(r) + d_, tables_.data() + r * d_,
+                     [](BFloat16 x) { return x.ToFloat(); });
+    loss_.push_back(std::make_unique<VocabularyLoss<E>>(std::as_const(tables_).View(vocab_, d_),
+                                                        batch_ * heads_, options.part));
+  }
+}
+
+template <class E>
+void TypedHeadPass<E>::SetVocabularies(MatView<const float> tables) {
+  TERN_CHECK(own_ && tables.rows == heads_ * vocab_ && tables.cols == d_) << tables.rows;
+  ParallelFor(tables.rows, RowGrain(d_), [&](size_t begin, size_t end) {
+    CopyAs(tables.Rows(begin, end - begin), tables_.data() + begin * d_);
+  });
+  for (const auto& loss : loss_) loss->TableChanged();
 }
 
 template <class E>
@@ -129,6 +161,52 @@ void TypedHeadPass<E>::Backward(HeadGradients& gradients) {
   }
 }
 
+// One head under its own projection.
+template <class E>
+void TypedHeadPass<E>::OwnLoss(const HeadBatch& batch, size_t head, HeadGradients* gradients) {
+  VocabularyLoss<E>& loss = *loss_[head];
+  for (size_t b = 0; b < batch_; ++b) own_targets_[b] = batch.targets[b * heads_ + head];
+  LossTargets targets{own_targets_, std::span<const float>(grad_scales_).subspan(head, 1)};
+  const MatView<const E> outputs = OfHead(std::as_const(blocks_.back().outputs).data(), head);
+  if (gradients == nullptr) {
+    loss.Evaluate(outputs, targets);
+  } else {
+    const size_t top = batch.teacher_ids.cols;
+    if (batch.teacher_weight > 0) {
+      targets.teacher_ids = {batch.teacher_ids.data + head * top, batch_, top, heads_ * top};
+      targets.teacher_probs = {batch.teacher_probs.data + head * top, batch_, top, heads_ * top};
+      targets.teacher_weight = batch.teacher_weight;
+    }
+    MatView<float> table_grad = gradients->vocabularies.Rows(head * vocab_, vocab_);
+    loss.Gradient(outputs, targets, batch.seed, OfHead(output_grad_.data(), head), &table_grad);
+  }
+  for (size_t b = 0; b < batch_; ++b) {
+    losses_[b * heads_ + head] = loss.losses()[b];
+    ranks_[b * heads_ + head] = loss.ranks()[b];
+  }
+}
+
+template <class E>
+void TypedHeadPass<E>::Loss(const HeadBatch& batch, HeadGradients* gradients) {
+  if (own_) {
+    for (size_t k = 0; k < heads_; ++k) OwnLoss(batch, k, gradients);
+    return;
+  }
+  VocabularyLoss<E>& loss = *loss_.front();
+  const MatView<const E> outputs = std::as_const(blocks_.back().outputs).View(batch_ * heads_, d_);
+  LossTargets targets{batch.targets, grad_scales_};
+  if (gradients == nullptr) {
+    loss.Evaluate(outputs, targets);
+  } else {
+    targets.teacher_ids = batch.teacher_ids;
+    targets.teacher_probs = batch.teacher_probs;
+    targets.teacher_weight = batch.teacher_weight;
+    loss.Gradient(outputs, targets, batch.seed, output_grad_.View(batch_ * heads_, d_));
+  }
+  std::ranges::copy(loss.losses(), losses_.begin());
+  std::ranges::copy(loss.ranks(), ranks_.begin());
+}
+
 template <class E>
 double TypedHeadPass<E>::Run(const HeadBatch& batch, std::span<const float> head_weights,
                              float scale, HeadGradients* gradients, std::span<HeadSums> sums) {
@@ -141,17 +219,8 @@ double TypedHeadPass<E>::Run(const HeadBatch& batch, std::span<const float> head
         head_weights[k] * scale / static_cast<float>(std::max<uint64_t>(1, own[k].rows));
   }
   Forward(batch);
-  const MatView<const E> outputs = std::as_const(blocks_.back().outputs).View(batch_ * heads_, d_);
-  LossTargets targets{batch.targets, grad_scales_};
-  if (gradients != nullptr) {
-    targets.teacher_ids = batch.teacher_ids;
-    targets.teacher_probs = batch.teacher_probs;
-    targets.teacher_weight = batch.teacher_weight;
-    loss_.Gradient(outputs, targets, batch.seed, output_grad_.View(batch_ * heads_, d_));
-    Backward(*gradients);
-  } else {
-    loss_.Evaluate(outputs, targets);
-  }
+  Loss(batch, gradients);
+  if (gradients != nullptr) Backward(*gradients);
   for (size_t r = 0; r < batch.targets.size(); ++r) {
     if (batch.targets[r] < 0) continue;
     HeadSums& head = own[r % heads_];
@@ -181,9 +250,10 @@ void TypedHeadPass<E>::Outputs(MatView<float> out) const {
 template <class E>
 double TypedHeadPass<E>::GemmMacs() const {
   const auto d = static_cast<double>(d_), layers = static_cast<double>(blocks_.size());
-  // Forward and backward. Nothing below block 1 is trained and the projection is frozen: one of the
+  // Forward and backward. Nothing below block 1 is trained, nor is a shared projection: one of the
   // two backward products each.
-  const double per_row = d * (2 * static_cast<double>(loss_.columns()) + d * (3 * layers - 1));
+  const double columns = (own_ ? 3.0 : 2.0) * static_cast<double>(loss_.front()->columns());
+  const double per_row = d * (columns + d * (3 * layers - 1));
   return per_row * static_cast<double>(heads_ * batch_);
 }
 

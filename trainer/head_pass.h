@@ -5,7 +5,9 @@
 //   X_1 = x for every head; of block l = 1..L, W [K d, d] stacked:
 //   Z = X_l W^T                  [B, K d]   block 1: all heads in one GEMM; behind it one per head
 //   X_(l+1) = X_l + SiLU(Z + b)  [B K, d]   the same memory order: row b K + k
-//   logits = X_(L+1) T^T         [B K, V]   T [V, d]: the backbone's output embedding, frozen
+//   logits = X_(L+1) T^T         [B K, V]   T [V, d]: the backbone's output embedding, frozen, or
+//                                           T_k of each head's own, trained: dT_k = dlogits^T
+//                                           X_(L+1)
 //   loss = sum_k weight_k * mean over the rows that have a target of CE(logits, target)
 //   dZ = dX_(l+1) SiLU'(Z + b),  dW = dZ^T X_l,  db = column sums of dZ,  dX_l = dX_(l+1) + dZ W
 //
@@ -28,8 +30,9 @@ namespace tern {
 
 struct HeadPassOptions {
   size_t heads = 1, layers = 1, batch = 1;
-  bool bfloat16 = true;  // bf16 GEMMs where the CPU has them, else fp32
-  VocabularyPart part;   // that gradients look at; default: the whole vocabulary
+  bool bfloat16 = true;           // bf16 GEMMs where the CPU has them, else fp32
+  bool own_vocabularies = false;  // every head has its own T
+  VocabularyPart part;            // that gradients look at; default: the whole vocabulary
 };
 
 struct HeadBatch {
@@ -52,8 +55,9 @@ struct HeadSums {
 };
 
 struct HeadGradients {
-  MatView<float> weights;   // [L K d, d]
-  std::span<float> biases;  // [L K d]
+  MatView<float> weights;            // [L K d, d]
+  std::span<float> biases;           // [L K d]
+  MatView<float> vocabularies = {};  // [K V, d] with HeadPassOptions::own_vocabularies
 };
 
 class HeadPass {
@@ -62,6 +66,8 @@ class HeadPass {
   // Takes over weights [L K d, d] and biases [L K d]; with bf16 GEMMs rounded to bf16, as heads
   // files store them.
   virtual void SetWeights(MatView<const float> weights, std::span<const float> biases) = 0;
+  // Takes over the heads' own T, [K V, d], likewise. REQUIRES own_vocabularies.
+  virtual void SetVocabularies(MatView<const float> tables) = 0;
   // Adds to `sums` [K]. Where `gradients` is given, adds the loss's gradient times `scale`; the
   // loss is then that over the part of the vocabulary.
   virtual double Run(const HeadBatch& batch, std::span<const float> head_weights, float scale,
@@ -75,7 +81,7 @@ class HeadPass {
   virtual double GemmMacs() const = 0;
 };
 
-// `table` [V, d] outlives the pass.
+// `table` [V, d], T, outlives the pass; with own_vocabularies it says only V and d.
 std::unique_ptr<HeadPass> MakeHeadPass(MatView<const BFloat16> table,
                                        const HeadPassOptions& options);
 
@@ -84,11 +90,12 @@ class TypedHeadPass final : public HeadPass {
  public:
   TypedHeadPass(MatView<const BFloat16> table, const HeadPassOptions& options);
   void SetWeights(MatView<const float> weights, std::span<const float> biases) override;
+  void SetVocabularies(MatView<const float> tables) override;
   double Run(const HeadBatch& batch, std::span<const float> head_weights, float scale,
              HeadGradients* gradients, std::span<HeadSums> sums) override;
   void Outputs(MatView<float> out) const override;
-  std::span<const float> losses() const override { return loss_.losses(); }
-  std::span<const uint32_t> ranks() const override { return loss_.ranks(); }
+  std::span<const float> losses() const override { return losses_; }
+  std::span<const uint32_t> ranks() const override { return ranks_; }
   double GemmMacs() const override;
 
  private:
@@ -99,6 +106,9 @@ class TypedHeadPass final : public HeadPass {
     AlignedBuffer<E> outputs;       // [B K, d]
   };
   void Forward(const HeadBatch& batch);
+  // Losses and ranks, and with `gradients` output_grad_ and those of own vocabularies.
+  void Loss(const HeadBatch& batch, HeadGradients* gradients);
+  void OwnLoss(const HeadBatch& batch, size_t head, HeadGradients* gradients);
   void Backward(HeadGradients& gradients);
   void BackwardBlock(size_t layer, MatView<float> weights, std::span<float> biases);
   // Rows of one head, [B, d], of a matrix [B, K d].
@@ -107,13 +117,18 @@ class TypedHeadPass final : public HeadPass {
     return {data + head * d_, batch_, d_, heads_ * d_};
   }
 
-  const size_t heads_, d_, batch_;
+  const size_t heads_, d_, batch_, vocab_;
+  const bool own_;
   std::vector<Block> blocks_;  // L
   AlignedBuffer<E> hidden_;    // [B, d]
-  VocabularyLoss<E> loss_;
-  AlignedBuffer<float> output_grad_;  // [B K, d]
-  AlignedBuffer<E> products_grad_;    // [B, K d]
-  std::vector<float> grad_scales_;    // [K] of each head's rows
+  AlignedBuffer<E> tables_;    // [K V, d] own ones, or T where E is float; else empty
+  std::vector<std::unique_ptr<VocabularyLoss<E>>> loss_;  // of all heads, or of each its own
+  std::vector<float> losses_;                             // [B, K]
+  std::vector<uint32_t> ranks_;                           // [B, K]
+  std::vector<int32_t> own_targets_;                      // [B] of one head
+  AlignedBuffer<float> output_grad_;                      // [B K, d]
+  AlignedBuffer<E> products_grad_;                        // [B, K d]
+  std::vector<float> grad_scales_;                        // [K] of each head's rows
 };
 
 }  // namespace tern

@@ -35,6 +35,20 @@ std::vector<float> LossWeights(size_t heads, double decay) {
   return shares;
 }
 
+void ShareSums(ProcessGroup& group, std::vector<HeadSums>& sums) {
+  std::vector<double> values;  // counts below 2^53 stay exact
+  for (const HeadSums& head : sums) {
+    for (const uint64_t count : {head.rows, head.hits, head.top})
+      values.push_back(static_cast<double>(count));
+    values.push_back(head.loss);
+  }
+  group.Sum(values);
+  for (size_t k = 0; k < sums.size(); ++k) {
+    const auto count = [&](size_t i) { return static_cast<uint64_t>(values[4 * k + i]); };
+    sums[k] = {.rows = count(0), .loss = values[4 * k + 3], .hits = count(1), .top = count(2)};
+  }
+}
+
 // Empties `sums` into lists of one value per head.
 struct HeadFigures {
   explicit HeadFigures(std::vector<HeadSums>& sums) {
@@ -58,6 +72,7 @@ HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<Token
   pass.layers = static_cast<size_t>(options.layers);
   pass.batch = static_cast<size_t>(options.batch);
   pass.bfloat16 = options.bfloat16;
+  pass.own_vocabularies = options.own_projection;
   pass.part = {std::move(by_frequency), static_cast<size_t>(options.loss_shortlist),
                static_cast<size_t>(options.loss_samples), teacher_top};
   return pass;
@@ -71,10 +86,12 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       options_(options),
       info_(std::move(info)),
       shortlist_(TokensByFrequency(rows.cache())),
+      successors_(SuccessorsIn(rows.cache())),
       heads_(static_cast<size_t>(options.heads)),
       d_(static_cast<size_t>(model.config.hidden_size)),
       shape_({heads_, static_cast<size_t>(options.layers), d_, static_cast<size_t>(options.rank),
-              options.ternary}),
+              options.ternary,
+              options.own_projection ? static_cast<size_t>(model.config.vocab_size) : 0}),
       parameters_(shape_.size()),
       gradients_(AlignedBuffer<float>::Zeroed(shape_.size())),
       head_weights_(LossWeights(heads_, options.loss_decay)),
@@ -92,7 +109,7 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
     throw BadFile({rows.cache().dir() + "/manifest.json", "teacher_top_k",
                    "1 or more, for this --loss", "0", "distill again with --teacher-top-k"});
   }
-  shape_.Initialise(seed, parameters_.span());
+  shape_.Initialise(seed, model.OutputEmbedding(), parameters_.span());
   pass_ = MakeHeadPass(model.OutputEmbedding(), PassOptions(options, shortlist_, teacher_top_));
   RefreshWeights();
 }
@@ -101,20 +118,24 @@ void HeadTrainer::StartFrom(const MedusaHeads& heads) {
   TERN_CHECK(options_.rank == 0 && !options_.ternary && heads.count == options_.heads &&
              heads.blocks.size() == static_cast<size_t>(options_.layers));
   float* weights = parameters_.data() + shape_.slices().front().offset;
-  float* biases = parameters_.data() + shape_.slices().back().offset;
+  float* biases = parameters_.data() + shape_.biases().offset;
   for (const MedusaBlock& block : heads.blocks) {
     weights = std::ranges::transform(block.weights.span(), weights, [](BFloat16 w) {
                 return w.ToFloat();
               }).out;
     biases = std::ranges::copy(block.biases.span(), biases).out;
   }
+  if (heads.vocabularies.size() > 0) {
+    TERN_CHECK(options_.own_projection &&
+               heads.vocabularies.size() == shape_.vocabularies().size());
+    std::ranges::transform(heads.vocabularies.span(),
+                           parameters_.data() + shape_.vocabularies().offset,
+                           [](BFloat16 w) { return w.ToFloat(); });
+  }
   RefreshWeights();
 }
 
-void HeadTrainer::RefreshWeights() {
-  const auto [weights, biases] = shape_.Weights(parameters_.span());
-  pass_->SetWeights(weights, biases);
-}
+void HeadTrainer::RefreshWeights() { SetWeights(shape_.Weights(parameters_.span()), *pass_); }
 
 double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradients* gradients,
                         std::vector<HeadSums>& sums) {
@@ -162,14 +183,14 @@ double HeadTrainer::Loss(std::span<const int32_t> tokens) {
   const double loss = Run(tokens, 0, nullptr, held_out_sums_);
   for (size_t b = 0; b < tokens.size(); ++b) {
     if (targets_[(b + 1) * heads_ - 1] >= 0)
-      simulator_.Add(pass_->ranks().subspan(b * heads_, heads_));
+      simulator_.Add(pass_->ranks().subspan(b * heads_, heads_), tokens[b] % 2 == 1);
   }
   return loss;
 }
 
 MedusaHeads HeadTrainer::Heads() {
   MedusaHeads heads = ZeroMedusaHeads(options_.heads, model_.config.hidden_size, options_.layers);
-  const auto [weights, biases] = shape_.Weights(parameters_.span());
+  const auto [weights, biases, vocabularies] = shape_.Weights(parameters_.span());
   const size_t width = heads_ * d_;
   for (size_t l = 0; l < heads.blocks.size(); ++l) {
     MedusaBlock& block = heads.blocks[l];
@@ -177,8 +198,14 @@ MedusaHeads HeadTrainer::Heads() {
                    block.weights.data(), BFloat16::FromFloat);
     std::ranges::transform(biases.subspan(l * width, width), block.biases.data(), RoundToBFloat16);
   }
+  if (options_.own_projection) {
+    heads.vocabularies = AlignedBuffer<BFloat16>(vocabularies.rows * d_);
+    std::transform(vocabularies.data, vocabularies.data + vocabularies.rows * d_,
+                   heads.vocabularies.data(), BFloat16::FromFloat);
+  }
   heads.info = info_;
   heads.shortlist = shortlist_;
+  heads.successors = successors_;
   return heads;
 }
 
@@ -204,6 +231,13 @@ std::string HeadTrainer::Suspect(std::span<const int32_t> tokens) {
                 static_cast<double>(losses[worst]));
   return "text " + std::to_string(place.text) + ", token " + std::to_string(place.position) +
          " of the data, whose " + (finite ? loss : "hidden state is not finite");
+}
+
+void HeadTrainer::ShareTrainingFigures(ProcessGroup& group) { ShareSums(group, training_sums_); }
+
+void HeadTrainer::ShareHeldOutFigures(ProcessGroup& group) {
+  ShareSums(group, held_out_sums_);
+  if (group.size() > 1) simulator_.Share(group);
 }
 
 nlohmann::json HeadTrainer::TakeTrainingFigures() {

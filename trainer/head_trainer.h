@@ -25,7 +25,9 @@ struct HeadTrainerOptions {
   int32_t layers = 1;  // L, residual blocks of each head
   int32_t rank = 0;    // of their weights; 0: full
   bool ternary = false;
-  bool biases = true;          // false: they stay 0
+  bool biases = true;  // false: they stay 0
+  bool own_projection =
+      false;  // every head's own vocabulary projection, which begins as the model's
   int32_t loss_shortlist = 0;  // most frequent tokens, which training always looks at ...
   int32_t loss_samples = 0;    // ... and drawn ones; 0: the whole vocabulary
   int32_t batch = 256;         // rows per micro-batch
@@ -62,10 +64,13 @@ class HeadTrainer final : public Trainable {
   double GemmMacsPerStep() const override { return pass_->GemmMacs(); }
   void Export(const std::string& dir) override;
   std::string Suspect(std::span<const int32_t> tokens) override;
+  void ShareTrainingFigures(ProcessGroup& group) override;
+  void ShareHeldOutFigures(ProcessGroup& group) override;
   nlohmann::json TakeTrainingFigures() override;
   nlohmann::json TakeHeldOutFigures() override;
 
-  // Begins with `heads` instead. REQUIRES plain heads of the options' count and layers.
+  // Begins with `heads` instead. REQUIRES plain heads of the options' count and layers, with
+  // vocabularies only where the options say own_projection.
   void StartFrom(const MedusaHeads& heads);
 
   // Costs by which held-out figures then hold simulated_tokens_per_second, acceptance_length and
@@ -89,6 +94,7 @@ class HeadTrainer final : public Trainable {
   HeadTrainerOptions options_;
   MedusaHeadsInfo info_;
   std::vector<TokenId> shortlist_;
+  DraftSuccessors successors_;
   size_t heads_, d_;
   HeadParameters shape_;
   AlignedBuffer<float> parameters_, gradients_;

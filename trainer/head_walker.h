@@ -95,7 +95,9 @@ class HeadWalker {
                              std::span<const float> logits, float weight) {
     const bool sampled = text.temperature > 0.0f;
     const float scale = sampled ? 1.0f / text.temperature : 1.0f;
-    for (size_t i = 0; i < logits.size(); ++i) scaled_[i] = logits[i] * scale;
+    std::ranges::copy(logits, scaled_.begin());
+    logits_.AddSuccessors(text.tokens[position - 1], scaled_);
+    for (float& value : scaled_) value *= scale;
     values_ = scaled_;
     if (!sampled) return {};
     ApproximateGumbelNoiseOf(seed_, text.stream, static_cast<uint32_t>(position), logits_.tokens(),

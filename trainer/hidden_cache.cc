@@ -9,6 +9,7 @@
 #include "engine/atomic_file.h"
 #include "engine/draft_shortlist.h"
 #include "engine/error.h"
+#include "engine/hash.h"
 #include "kernels/check.h"
 
 namespace tern {
@@ -225,8 +226,28 @@ std::vector<int64_t> CountWrittenTokens(const HiddenCache& cache) {
   return counts;
 }
 
+uint64_t HashTokens(const HiddenCache& cache) {
+  uint64_t hash = 0;
+  for (uint64_t i = 0; i < cache.sequences(); ++i) {
+    const HiddenSequence sequence = cache.Sequence(i);
+    hash = HashBytes(std::as_bytes(sequence.tokens), hash);
+    hash = HashBytes(std::as_bytes(sequence.assistant), hash);
+  }
+  return hash;
+}
+
 std::vector<TokenId> TokensByFrequency(const HiddenCache& cache) {
   return RankTokens(CountWrittenTokens(cache));
+}
+
+DraftSuccessors SuccessorsIn(const HiddenCache& cache) {
+  SuccessorCounter counter(static_cast<size_t>(cache.info().vocab_size));
+  for (uint64_t s = 0; s < cache.sequences(); ++s) {
+    const HiddenSequence sequence = cache.Sequence(s);
+    for (size_t t = 1; t < sequence.tokens.size(); ++t)
+      if (sequence.assistant[t] != 0) counter.Add(sequence.tokens[t - 1], sequence.tokens[t]);
+  }
+  return counter.Finish();
 }
 
 int32_t TokensCovering(const HiddenCache& cache, double share) {

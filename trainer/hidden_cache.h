@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/draft_successors.h"
 #include "engine/safetensors.h"
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
@@ -111,8 +112,12 @@ class HiddenCache {
   std::vector<uint64_t> first_sequences_;  // [shards + 1]
 };
 
+// Of all tokens and which of them the model wrote: what copies of a cache must share.
+uint64_t HashTokens(const HiddenCache& cache);
 // The tokens that the model wrote, the most frequent first: the shortlist of draft heads.
 std::vector<TokenId> TokensByFrequency(const HiddenCache& cache);
+// What follows what in texts of the model.
+DraftSuccessors SuccessorsIn(const HiddenCache& cache);
 // [V] how often the model wrote each token.
 std::vector<int64_t> CountWrittenTokens(const HiddenCache& cache);
 // How many of the most frequent tokens make up `share` of what the model wrote.

@@ -82,57 +82,54 @@ void HiddenCacheWriter::Append(const HiddenSequence& sequence) {
   const auto k = static_cast<size_t>(info_.teacher_top_k);
   TERN_CHECK(n > 0 && prompt <= n) << n;
   TERN_CHECK(sequence.assistant.empty() || sequence.assistant.size() == n);
-  starts_.push_back(static_cast<int64_t>(tokens_.size()));
-  tokens_.insert(tokens_.end(), sequence.tokens.begin(), sequence.tokens.end());
+  starts_.push_back(static_cast<int64_t>(pending_.tokens.size()));
+  pending_.tokens.insert(pending_.tokens.end(), sequence.tokens.begin(), sequence.tokens.end());
   prompt_lengths_.push_back(sequence.prompt_length);
   if (sequence.assistant.empty()) {
-    assistant_.insert(assistant_.end(), prompt, 0);
-    assistant_.insert(assistant_.end(), n - prompt, 1);
+    pending_.assistant.insert(pending_.assistant.end(), prompt, 0);
+    pending_.assistant.insert(pending_.assistant.end(), n - prompt, 1);
   } else {
-    assistant_.insert(assistant_.end(), sequence.assistant.begin(), sequence.assistant.end());
+    pending_.assistant.insert(pending_.assistant.end(), sequence.assistant.begin(),
+                              sequence.assistant.end());
   }
-  if (info_.hidden_stored) AppendRows(sequence.hidden, n, d, hidden_);
+  if (info_.hidden_stored) AppendRows(sequence.hidden, n, d, pending_.hidden);
   if (k > 0) {
-    AppendRows(sequence.teacher.ids, n, k, teacher_ids_);
-    AppendRows(sequence.teacher.probs, n, k, teacher_probs_);
+    AppendRows(sequence.teacher.ids, n, k, pending_.teacher_ids);
+    AppendRows(sequence.teacher.probs, n, k, pending_.teacher_probs);
   }
   // What stopping loses is work, so shards are as long where hidden states are not stored.
-  if (tokens_.size() * d * sizeof(BFloat16) >= shard_bytes_) WriteShard();
+  if (pending_.tokens.size() * d * sizeof(BFloat16) >= shard_bytes_) WriteShard();
 }
 
 void HiddenCacheWriter::Finish() {
   TERN_CHECK(sequences() == info_.planned_sequences) << sequences();
-  if (!tokens_.empty()) WriteShard();
+  if (!pending_.tokens.empty()) WriteShard();
 }
 
 void HiddenCacheWriter::WriteShard() {
-  const size_t n = tokens_.size(), sequences = prompt_lengths_.size();
+  const size_t n = pending_.tokens.size(), sequences = prompt_lengths_.size();
   const std::string name = ShardName(info_.shards.size());
   starts_.push_back(static_cast<int64_t>(n));
   std::vector<TensorToWrite> tensors = {
       Tensor("sequence_starts", "I64", {sequences + 1}, starts_),
-      Tensor("tokens", "I32", {n}, tokens_),
+      Tensor("tokens", "I32", {n}, pending_.tokens),
       Tensor("prompt_lengths", "I32", {sequences}, prompt_lengths_)};
   // Tensors lie one behind the other: those of wide elements come first and are so aligned.
   if (const auto k = static_cast<size_t>(info_.teacher_top_k); k > 0) {
-    tensors.push_back(Tensor("teacher_ids", "I32", {n, k}, teacher_ids_));
-    tensors.push_back(Tensor("teacher_probs", "F32", {n, k}, teacher_probs_));
+    tensors.push_back(Tensor("teacher_ids", "I32", {n, k}, pending_.teacher_ids));
+    tensors.push_back(Tensor("teacher_probs", "F32", {n, k}, pending_.teacher_probs));
   }
   if (info_.hidden_stored) {
     const auto d = static_cast<size_t>(info_.hidden_size);
-    tensors.push_back(Tensor("hidden", "BF16", {n, d}, hidden_));
+    tensors.push_back(Tensor("hidden", "BF16", {n, d}, pending_.hidden));
   }
-  tensors.push_back(Tensor("assistant", "U8", {n}, assistant_));
+  tensors.push_back(Tensor("assistant", "U8", {n}, pending_.assistant));
   WriteSafetensors(dir_ + "/" + name, tensors);
   info_.shards.push_back({name, sequences, n});
   WriteManifest();
   starts_.clear();
-  tokens_.clear();
   prompt_lengths_.clear();
-  assistant_.clear();
-  hidden_.clear();
-  teacher_ids_.clear();
-  teacher_probs_.clear();
+  pending_ = {};
 }
 
 void HiddenCacheWriter::WriteManifest() const {

@@ -8,6 +8,7 @@
 
 #include "trainer/directory_lock.h"
 #include "trainer/hidden_cache.h"
+#include "trainer/stored_tokens.h"
 
 namespace tern {
 
@@ -37,12 +38,8 @@ class HiddenCacheWriter {
   uint64_t shard_bytes_;
   // The pending shard.
   std::vector<int64_t> starts_;  // of its texts; the end of the last one comes on writing
-  std::vector<TokenId> tokens_;
   std::vector<int32_t> prompt_lengths_;
-  std::vector<uint8_t> assistant_;
-  std::vector<BFloat16> hidden_;
-  std::vector<TokenId> teacher_ids_;
-  std::vector<float> teacher_probs_;
+  StoredTokens pending_;
 };
 
 }  // namespace tern

@@ -54,10 +54,10 @@ std::vector<RunDirectory::Periodic> RunDirectory::ListPeriodic(const std::string
   return found;
 }
 
-std::optional<std::string> RunDirectory::Newest() const {
+std::optional<std::string> RunDirectory::NewestIn(const std::string& dir) {
   std::vector<std::string> paths;
-  for (const Periodic& periodic : ListPeriodic(dir_)) paths.push_back(periodic.path);
-  if (fs::exists(StopPath())) paths.push_back(StopPath());
+  for (const Periodic& periodic : ListPeriodic(dir)) paths.push_back(periodic.path);
+  if (fs::exists(dir + kStopName)) paths.push_back(dir + kStopName);
   std::optional<std::string> best;
   std::pair<int32_t, uint64_t> best_order{-1, 0};
   for (const std::string& path : paths) {

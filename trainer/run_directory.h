@@ -26,8 +26,10 @@ class RunDirectory {
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
-  // The checkpoint to resume from: most rollbacks first, then most steps.
-  std::optional<std::string> Newest() const;
+  // The checkpoint to resume from in `dir`, without creating or locking anything: most rollbacks
+  // first, then most steps.
+  static std::optional<std::string> NewestIn(const std::string& dir);
+  std::optional<std::string> Newest() const { return NewestIn(dir_); }
   // The periodic checkpoint to roll back to: the newest one of at most `step` steps, else the
   // oldest there is.
   std::optional<std::string> RollbackTarget(uint64_t step) const;

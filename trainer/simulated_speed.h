@@ -9,6 +9,7 @@
 #include <string>
 
 #include "trainer/cost_curve.h"
+#include "trainer/process_group.h"
 
 namespace tern {
 
@@ -22,15 +23,17 @@ struct SimulatedSpeed {
 // are accepted as deep as the tree has the text's own tokens. A node of the tree is a path of
 // ranks, (2, 1) being head 2's most probable token behind head 1's second. The tree of n rows that
 // accepts most has the n - 1 most frequent paths, since none is more frequent than the path it
-// extends. So that a tree is not judged on the places it was made for, every other place makes
-// trees and the rest judge them.
+// extends. So that a tree is not judged on the places it was made for, some places make trees and
+// others judge them.
 class SpeedSimulator {
  public:
   static constexpr uint32_t kRanks = 8;  // candidates of a head that a tree may hold
   // Of each head: how many tokens it finds more probable than the text's. Places where the text
   // ends before the last head's token do not belong here.
-  void Add(std::span<const uint32_t> ranks);
+  void Add(std::span<const uint32_t> ranks, bool judges);
   uint64_t places() const { return places_; }
+  // Becomes that of all processes' places.
+  void Share(ProcessGroup& group);
   // The number of rows that gives most tokens per second.
   SimulatedSpeed Best(const CostCurve& curve) const;
 
@@ -39,7 +42,7 @@ class SpeedSimulator {
     uint64_t making = 0, judging = 0;
   };
   std::map<std::string, Counts> paths_;  // by ranks, a char each
-  uint64_t places_ = 0;
+  uint64_t places_ = 0, judges_ = 0;
 };
 
 }  // namespace tern

@@ -18,6 +18,19 @@ size_t BucketOf(int32_t context) {
 
 }  // namespace
 
+StepRecord RecordOf(const StepFacts& facts) {
+  return {.context = facts.context,
+          .emitted = facts.emitted,
+          .first_node = 0,
+          .nodes = facts.nodes.size(),
+          .expected = facts.Expected(),
+          .draft_seconds = facts.draft_seconds,
+          .plan_seconds = facts.plan_seconds,
+          .pass_seconds = facts.pass_seconds,
+          .seconds = facts.seconds,
+          .text_end = 0};
+}
+
 void StepLog::Begin(int32_t tokens) {
   const auto most = static_cast<size_t>(tokens);
   steps.clear();
@@ -41,9 +54,9 @@ void StepLog::Add(const StepProgress& progress) {
     nodes.push_back({node.score, node.depth, false, node.proposers});
   for (const int32_t row : facts.path.subspan(1))
     nodes[first + static_cast<size_t>(row) - 1].accepted = true;
-  steps.push_back({facts.context, facts.emitted, first, facts.nodes.size(), facts.Expected(),
-                   facts.draft_seconds, facts.plan_seconds, facts.pass_seconds, facts.seconds,
-                   text.size()});
+  steps.push_back(RecordOf(facts));
+  steps.back().first_node = first;
+  steps.back().text_end = text.size();
 }
 
 void StepSums::Add(const StepRecord& step) {
@@ -59,6 +72,21 @@ void StepSums::Add(const StepRecord& step) {
   drafted += static_cast<int64_t>(step.nodes);
   accepted += step.emitted - 1;
   for (int32_t i = 0; i + 1 < step.emitted; ++i) ++accepted_at_depth[static_cast<size_t>(i)];
+}
+
+void StepSums::Add(const StepSums& more) {
+  steps += more.steps;
+  verify_steps += more.verify_steps;
+  tokens += more.tokens;
+  drafted += more.drafted;
+  accepted += more.accepted;
+  expected += more.expected;
+  draft_seconds += more.draft_seconds;
+  plan_seconds += more.plan_seconds;
+  pass_seconds += more.pass_seconds;
+  seconds += more.seconds;
+  for (size_t i = 0; i < accepted_at_depth.size(); ++i)
+    accepted_at_depth[i] += more.accepted_at_depth[i];
 }
 
 std::vector<double> StepSums::AcceptedPerDepth() const {

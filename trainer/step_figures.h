@@ -30,6 +30,8 @@ struct StepRecord {
   size_t text_end;  // in StepLog::text, behind what the step added
   int32_t rows() const { return static_cast<int32_t>(nodes) + 1; }
 };
+// Without places in a log.
+StepRecord RecordOf(const StepFacts& facts);
 
 // One text's steps as they come. Records allocate only where the room of Begin does not suffice.
 struct StepLog {
@@ -53,6 +55,7 @@ struct StepSums {
   std::array<int64_t, kMaxRows> accepted_at_depth{};  // [i] = steps that accepted at depth i + 1
 
   void Add(const StepRecord& step);
+  void Add(const StepSums& more);
   // All are 0 where nothing was counted.
   double tokens_per_step() const { return Ratio(static_cast<double>(tokens), steps); }
   double expected_per_step() const { return Ratio(expected, steps); }

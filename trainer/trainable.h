@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trainer/backbone.h"
+#include "trainer/process_group.h"
 
 namespace tern {
 
@@ -33,6 +34,9 @@ class Trainable {
   virtual std::string Suspect(std::span<const int32_t>) { return ""; }
   // Figures of the model's own since the last call, over ForwardBackward's and over Loss's inputs:
   // objects that join the metrics records. "note" goes into the line of progress instead.
+  // Share.. is called before, by every process of a group: the figures become those of all.
+  virtual void ShareTrainingFigures(ProcessGroup&) {}
+  virtual void ShareHeldOutFigures(ProcessGroup&) {}
   virtual nlohmann::json TakeTrainingFigures() { return nlohmann::json::object(); }
   virtual nlohmann::json TakeHeldOutFigures() { return nlohmann::json::object(); }
 };

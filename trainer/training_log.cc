@@ -8,7 +8,8 @@ namespace tern {
 
 double TrainingLoop::Mfu(double seconds_per_step) {
   if (options_.peak == nullptr || seconds_per_step <= 0) return 0;
-  const double rate = model_.GemmMacsPerStep() * options_.accumulate / seconds_per_step;
+  const double rate = model_.GemmMacsPerStep() * options_.accumulate /
+                      (group_.size() * seconds_per_step);  // of each machine
   options_.peak->AtLeast(rate);
   return rate / options_.peak->macs_per_second();
 }
@@ -28,9 +29,10 @@ void TrainingLoop::LogStep(double learning_rate, double norm) {
   values.mfu = Mfu(window.seconds_per_step);
   values.eta_seconds =
       meter_.wall_seconds_per_step() * static_cast<double>(options_.schedule.steps - state_.step);
+  model_.ShareTrainingFigures(group_);
   const nlohmann::json figures = model_.TakeTrainingFigures();
   values.note = figures.value("note", std::string());
-  progress_.Show(values);
+  if (group_.first()) progress_.Show(values);
   nlohmann::json metric = {{"step", values.step},
                            {"loss", values.loss},
                            {"tokens_per_second", values.tokens_per_second},
@@ -40,7 +42,7 @@ void TrainingLoop::LogStep(double learning_rate, double norm) {
                            {"mfu", values.mfu}};
   metric.update(figures);
   metric.erase("note");
-  directory_.AppendMetric(metric);
+  Record(metric);
 }
 
 void TrainingLoop::RememberCodes() {
@@ -76,11 +78,11 @@ void TrainingLoop::LogLayers() {
                       {"flipped_share", shares.back()}});
   }
   const std::string alarm = flip_watch_.Record(old_codes_step_, state_.step, shares);
-  if (!alarm.empty()) progress_.Say(alarm);
-  directory_.AppendMetric({{"step", state_.step},
-                           {"flip_steps", state_.step - old_codes_step_},
-                           {"flip_alarm", flip_watch_.alarmed()},
-                           {"layers", std::move(layers)}});
+  if (!alarm.empty()) Say(alarm);
+  Record({{"step", state_.step},
+          {"flip_steps", state_.step - old_codes_step_},
+          {"flip_alarm", flip_watch_.alarmed()},
+          {"layers", std::move(layers)}});
   RememberCodes();
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "kernels/check.h"
 #include "kernels/parallel.h"
 
 namespace tern {
@@ -13,6 +14,21 @@ namespace {
 
 nlohmann::json OrNull(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
+void CheckShares(const LoopOptions& options, int32_t processes) {
+  if (options.accumulate % processes == 0) return;
+  std::string same;
+  for (int32_t parts = processes; same.empty() && parts <= processes * 64; parts += processes) {
+    const uint64_t rows = options.rows_per_step(), n = static_cast<uint64_t>(parts);
+    if (parts > options.accumulate && rows % n == 0) {
+      same = "; a step of the same size is --batch " + std::to_string(rows / n) + " --accumulate " +
+             std::to_string(parts);
+    }
+  }
+  throw InvalidArgument("--accumulate is " + std::to_string(options.accumulate) +
+                        ", expected a multiple of the " + std::to_string(processes) +
+                        " processes, which share a step's micro-batches" + same);
 }
 
 }  // namespace
@@ -27,6 +43,7 @@ void Validate(const LoopOptions& options) {
   positive("--batch", options.batch);
   positive("--sequence", options.sequence);
   positive("--accumulate", options.accumulate);
+  if (options.group != nullptr) CheckShares(options, options.group->size());
   positive("--log-every", options.log_every);
   positive("--eval-every", options.eval_every);
   positive("--checkpoint-every", options.checkpoint_every);
@@ -47,12 +64,13 @@ void Validate(const LoopOptions& options) {
 }
 
 TrainingLoop::TrainingLoop(Trainable& model, const BatchSource& data, const HeldOutSource* valid,
-                           const LoopOptions& options, RunDirectory& directory,
+                           const LoopOptions& options, RunDirectory* directory,
                            nlohmann::json options_record)
     : model_(model),
       data_(data),
       valid_(valid),
       options_(options),
+      group_(options.group != nullptr ? *options.group : alone_),
       directory_(directory),
       options_record_(std::move(options_record)),
       moments_(model.parameters().size()),
@@ -60,10 +78,13 @@ TrainingLoop::TrainingLoop(Trainable& model, const BatchSource& data, const Held
       micro_losses_(static_cast<size_t>(std::max(0, options.accumulate))),
       flip_watch_(options.flips, options.layers_every, options.schedule.warmup_steps) {
   Validate(options_);
+  TERN_CHECK(group_.first() == (directory_ != nullptr)) << group_.rank();
 }
 
 CheckpointHeader TrainingLoop::Header() const {
-  return {state_, CurrentIdentity(), options_record_};
+  CheckpointHeader header{state_, CurrentIdentity(), options_record_};
+  header.identity.processes = group_.size();
+  return header;
 }
 
 CheckpointBuffers TrainingLoop::Buffers() {
@@ -71,21 +92,28 @@ CheckpointBuffers TrainingLoop::Buffers() {
 }
 
 bool TrainingLoop::Resume(const ResumeLeniency& leniency) {
-  const std::optional<std::string> path = directory_.Newest();
-  if (!path) return false;
-  CheckSameRun(*path, ReadCheckpointHeader(*path), Header(), leniency);
-  state_ = ReadCheckpoint(*path, Buffers()).state;
+  CheckProcesses(leniency);
+  std::string path;
+  if (directory_ != nullptr) {
+    path = directory_->Newest().value_or("");
+    if (!path.empty()) CheckSameRun(path, ReadCheckpointHeader(path), Header(), leniency);
+  }
+  path = BroadcastText(group_, path);
+  if (path.empty()) return false;
+  state_ = ReadShared(path);
   entered_at_ = state_.step;
-  progress_.Say("resumed at step " + std::to_string(state_.step) + " from " + *path);
+  Say("resumed at step " + std::to_string(state_.step) + " from " + path);
   return true;
 }
 
 LoopSummary TrainingLoop::Run() {
-  if (!options_.out_dir.empty()) {
-    RemoveTemporaries(options_.out_dir);
-    RemoveTemporaries(options_.out_dir + "/masters");
+  if (directory_ != nullptr) {
+    if (!options_.out_dir.empty()) {
+      RemoveTemporaries(options_.out_dir);
+      RemoveTemporaries(options_.out_dir + "/masters");
+    }
+    directory_->OpenMetrics(state_.step);
   }
-  directory_.OpenMetrics(state_.step);
   std::ranges::fill(model_.gradients(), 0.0f);
   model_.RefreshWeights();
   RememberCodes();
@@ -93,10 +121,10 @@ LoopSummary TrainingLoop::Run() {
   while (true) {
     AtStep();
     if (Ended()) break;
-    if (options_.stop != nullptr && options_.stop->load()) {
-      directory_.WriteStop(Header(), Buffers());
-      progress_.Say("stopped at step " + std::to_string(state_.step) +
-                    "; the same command continues from there");
+    if (StopAsked()) {
+      if (directory_ != nullptr) directory_->WriteStop(Header(), Buffers());
+      Say("stopped at step " + std::to_string(state_.step) +
+          "; the same command continues from there");
       break;
     }
     TrainStep();
@@ -121,7 +149,9 @@ void TrainingLoop::AtStep() {
 }
 
 void TrainingLoop::SavePeriodic() {
-  directory_.WritePeriodic(Header(), Buffers());
+  CheckInStep();
+  if (directory_ == nullptr) return;
+  directory_->WritePeriodic(Header(), Buffers());
   const bool is_start = state_.step == 0;
   // The end exports anyway; the start has nothing to show.
   if (options_.best_by.empty() && options_.export_checkpoints && !options_.out_dir.empty() &&
@@ -141,13 +171,17 @@ uint64_t TrainingLoop::ReadMicroBatch(int32_t micro) {
 }
 
 double TrainingLoop::ComputeGradients() {
-  double loss = 0;
-  for (int32_t micro = 0; micro < options_.accumulate; ++micro) {
+  const int32_t share = options_.accumulate / group_.size(), first = group_.rank() * share;
+  std::ranges::fill(micro_losses_, 0.0);
+  for (int32_t micro = first; micro < first + share; ++micro) {
     ReadMicroBatch(micro);
     micro_losses_[static_cast<size_t>(micro)] =
         model_.ForwardBackward(tokens_, 1.0f / static_cast<float>(options_.accumulate));
-    loss += micro_losses_[static_cast<size_t>(micro)];
   }
+  group_.Sum(micro_losses_);
+  group_.Sum(model_.gradients());
+  double loss = 0;
+  for (double of_micro : micro_losses_) loss += of_micro;
   return loss / options_.accumulate;
 }
 
@@ -176,12 +210,17 @@ void TrainingLoop::TrainStep() {
 
 double TrainingLoop::HeldOutLoss(uint64_t tokens) {
   const uint64_t batches = valid_->Batches(tokens);
-  double sum = 0;
-  for (uint64_t i = 0; i < batches; ++i) {
+  std::vector<double> losses(batches);
+  const auto processes = static_cast<uint64_t>(group_.size());
+  for (auto i = static_cast<uint64_t>(group_.rank()); i < batches; i += processes) {
     valid_->Read(i, batches, tokens_);
-    sum += model_.Loss(tokens_);
+    losses[i] = model_.Loss(tokens_);
   }
+  group_.Sum(losses);
+  model_.ShareHeldOutFigures(group_);
   held_out_figures_ = model_.TakeHeldOutFigures();
+  double sum = 0;
+  for (double loss : losses) sum += loss;
   return sum / static_cast<double>(batches);
 }
 
@@ -195,7 +234,7 @@ void TrainingLoop::Evaluate() {
                            {"held_out_loss", record.loss},
                            {"bits_per_byte", OrNull(valid_->BitsPerByte(record.loss))}};
   metric.update(held_out_figures_);
-  directory_.AppendMetric(metric);
+  Record(metric);
   if (!options_.best_by.empty()) KeepIfBest();
 }
 
@@ -209,17 +248,18 @@ void TrainingLoop::KeepIfBest() {
     return;
   }
   best = BestRecord{state_.step, score, 0};
-  directory_.WriteBest(Header(), Buffers());
+  if (directory_ == nullptr) return;
+  directory_->WriteBest(Header(), Buffers());
   if (options_.export_checkpoints && !options_.out_dir.empty()) model_.Export(options_.out_dir);
 }
 
 void TrainingLoop::RestoreBest() {
   if (state_.best->step == state_.step) return;
-  const CheckpointHeader saved = ReadCheckpoint(directory_.BestPath(), Buffers());
-  if (saved.state.step != state_.best->step) {
-    throw BadFile({directory_.BestPath(), "step of the best checkpoint",
-                   std::to_string(state_.best->step), std::to_string(saved.state.step),
-                   "start again with --restart"});
+  const std::string path = directory_ != nullptr ? directory_->BestPath() : "";
+  const TrainingState saved = ReadShared(path);
+  if (directory_ != nullptr && saved.step != state_.best->step) {
+    throw BadFile({path, "step of the best checkpoint", std::to_string(state_.best->step),
+                   std::to_string(saved.step), "start again with --restart"});
   }
   model_.RefreshWeights();
 }
@@ -238,14 +278,15 @@ void TrainingLoop::Finish(LoopSummary& summary) {
   summary.best = state_.best;
   if (summary.finished && state_.best) {
     RestoreBest();
-    progress_.Say("best by " + options_.best_by + ": step " + std::to_string(state_.best->step) +
-                  ", " + FormatNumber(state_.best->score) +
-                  (state_.step < options_.schedule.steps
-                       ? "; ended at step " + std::to_string(state_.step) + ", as " +
-                             std::to_string(state_.best->since) + " evaluations were no better"
-                       : ""));
+    Say("best by " + options_.best_by + ": step " + std::to_string(state_.best->step) + ", " +
+        FormatNumber(state_.best->score) +
+        (state_.step < options_.schedule.steps
+             ? "; ended at step " + std::to_string(state_.step) + ", as " +
+                   std::to_string(state_.best->since) + " evaluations were no better"
+             : ""));
   }
-  if (summary.finished && !options_.out_dir.empty()) model_.Export(options_.out_dir);
+  if (summary.finished && directory_ != nullptr && !options_.out_dir.empty())
+    model_.Export(options_.out_dir);
   summary.best_held_out = state_.best_held_out;
   if (!summary.finished || valid_ == nullptr) return;
   summary.held_out = HeldOutLoss(0);
@@ -255,12 +296,11 @@ void TrainingLoop::Finish(LoopSummary& summary) {
                            {"bits_per_byte", OrNull(summary.bits_per_byte)},
                            {"whole_file", true}};
   metric.update(held_out_figures_);
-  directory_.AppendMetric(metric);
+  Record(metric);
   summary.held_out_figures = held_out_figures_;
-  progress_.Say("held-out loss " + FormatNumber(*summary.held_out) + " nats per token" +
-                (summary.bits_per_byte
-                     ? ", " + FormatNumber(*summary.bits_per_byte) + " bits per byte"
-                     : ""));
+  Say("held-out loss " + FormatNumber(*summary.held_out) + " nats per token" +
+      (summary.bits_per_byte ? ", " + FormatNumber(*summary.bits_per_byte) + " bits per byte"
+                             : ""));
 }
 
 }  // namespace tern

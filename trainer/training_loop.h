@@ -14,6 +14,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/flip_watch.h"
 #include "trainer/machine.h"
+#include "trainer/process_group.h"
 #include "trainer/progress_line.h"
 #include "trainer/run_directory.h"
 #include "trainer/schedule.h"
@@ -23,9 +24,13 @@
 namespace tern {
 
 struct LoopOptions {
-  int32_t batch = 8;         // sequences per micro-batch
-  int32_t sequence = 512;    // tokens per sequence
-  int32_t accumulate = 1;    // micro-batches per step
+  int32_t batch = 8;       // sequences per micro-batch
+  int32_t sequence = 512;  // tokens per sequence
+  int32_t accumulate = 1;  // micro-batches per step, of all processes
+  // Processes that share the run, each computing as many of a step's micro-batches; null: this one
+  // alone. Same options, same micro-batches: the result is that of one process but for the order
+  // in which gradients are added.
+  ProcessGroup* group = nullptr;
   ScheduleOptions schedule;  // includes the number of steps
   AdamWOptions adamw;
   double clip_norm = 1.0;  // 0: none
@@ -72,18 +77,30 @@ struct LoopSummary {
 
 class TrainingLoop {
  public:
-  // Borrows everything for its life. `valid` may be null. `options_record` is what CheckSameRun
+  // Borrows everything for its life. `valid` may be null. `directory` is null in all processes of
+  // a group but the first, which alone reads and writes it. `options_record` is what CheckSameRun
   // compares.
   TrainingLoop(Trainable& model, const BatchSource& data, const HeldOutSource* valid,
-               const LoopOptions& options, RunDirectory& directory, nlohmann::json options_record);
+               const LoopOptions& options, RunDirectory* directory, nlohmann::json options_record);
 
-  // Continues from the newest checkpoint of the directory; false where there is none.
+  // Continues from the newest checkpoint of the directory; false where there is none. Throws
+  // kInvalidArgument where processes of the group differ in machine or options. Collective, as is
+  // Run.
   bool Resume(const ResumeLeniency& leniency);
   LoopSummary Run();
 
  private:
   // All steps done, or patience at its end.
   bool Ended() const;
+  void CheckProcesses(const ResumeLeniency& leniency);
+  // That all processes hold the same bits, as they must.
+  void CheckInStep();
+  // Every process gets what the first one reads.
+  TrainingState ReadShared(const std::string& path);
+  bool StopAsked();
+  // Of the first process alone.
+  void Say(const std::string& text);
+  void Record(const nlohmann::json& metric);
   void AtStep();  // what is due before the step: held-out loss, checkpoint
   void TrainStep();
   double ComputeGradients();
@@ -92,6 +109,8 @@ class TrainingLoop {
   // Of a bad step: the tensor and the example to look at.
   std::string SuspectTensor();
   std::string SuspectSample();
+  // The checkpoint to go back to; throws where the run ends with `failure`.
+  std::string TargetOfRollback(const std::string& failure) const;
   void Rollback(StepVerdict verdict, double loss, double norm);
   void Evaluate();
   void KeepIfBest();
@@ -111,7 +130,9 @@ class TrainingLoop {
   const BatchSource& data_;
   const HeldOutSource* valid_;
   LoopOptions options_;
-  RunDirectory& directory_;
+  SingleProcess alone_;
+  ProcessGroup& group_;
+  RunDirectory* directory_;
   nlohmann::json options_record_;
   AdamWState moments_;
   TrainingState state_;

@@ -46,6 +46,19 @@ std::string TrainingLoop::SuspectSample() {
          std::to_string(first + static_cast<uint64_t>(options_.batch) - 1) + " of the run";
 }
 
+std::string TrainingLoop::TargetOfRollback(const std::string& failure) const {
+  const int32_t before = state_.stability.rollbacks;
+  if (before >= options_.stability.most_rollbacks) {
+    throw Error(Error::Kind::kInternal,
+                "training diverged at " + failure + ", after " + std::to_string(before) +
+                    " rollbacks; lower --lr, look at the data, or raise --most-rollbacks");
+  }
+  const uint64_t margin = std::min(state_.step, options_.stability.margin_steps);
+  const std::optional<std::string> target = directory_->RollbackTarget(state_.step - margin);
+  if (!target) throw Error(Error::Kind::kInternal, failure + "; no checkpoint to go back to");
+  return *target;
+}
+
 void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
   const uint64_t bad = state_.step;
   StabilityState next = state_.stability;  // counters survive; the running mean is the checkpoint's
@@ -54,20 +67,15 @@ void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
                               ", gradient norm " + FormatNumber(norm) + ", running mean " +
                               FormatNumber(next.mean) + " +- " +
                               FormatNumber(std::sqrt(next.variance)) + ": " + what;
-  const std::string tensor = SuspectTensor(), sample = SuspectSample();
-  const std::string suspects = "; look at " + tensor + " and at " + sample;
-  if (next.rollbacks >= options_.stability.most_rollbacks) {
-    throw Error(Error::Kind::kInternal,
-                "training diverged at " + figures + suspects + ", after " +
-                    std::to_string(next.rollbacks) +
-                    " rollbacks; lower --lr, look at the data, or raise --most-rollbacks");
+  std::string tensor, sample, suspects, target;
+  if (directory_ != nullptr) {
+    tensor = SuspectTensor();
+    sample = SuspectSample();
+    suspects = "; look at " + tensor + " and at " + sample;
+    target = TargetOfRollback(figures + suspects);
   }
-  const uint64_t margin = std::min(bad, options_.stability.margin_steps);
-  const std::optional<std::string> target = directory_.RollbackTarget(bad - margin);
-  if (!target)
-    throw Error(Error::Kind::kInternal, figures + suspects + "; no checkpoint to go back to");
   const std::optional<BestRecord> best = state_.best;
-  state_ = ReadCheckpoint(*target, Buffers()).state;
+  state_ = ReadShared(target);
   state_.best = best;
   next.mean = state_.stability.mean;
   next.variance = state_.stability.variance;
@@ -81,24 +89,24 @@ void TrainingLoop::Rollback(StepVerdict verdict, double loss, double norm) {
   RememberCodes();
   // In this order: a kill in between repeats the rollback instead of finding a newer checkpoint
   // without it.
-  directory_.DropNewerThan(state_.step);
-  directory_.WritePeriodic(Header(), Buffers());
+  if (directory_ != nullptr) {
+    directory_->DropNewerThan(state_.step);
+    directory_->WritePeriodic(Header(), Buffers());
+  }
   entered_at_ = state_.step;
-  progress_.Say(figures + suspects + "; back to step " + std::to_string(state_.step) +
-                ", learning rate x " + FormatNumber(next.rate_scale) + ", the data of " +
-                std::to_string(bad - state_.step + 1) + " steps skipped (rollback " +
-                std::to_string(next.rollbacks) + ")");
-  directory_.AppendMetric(
-      {{"step", state_.step},
-       {"event", "rollback"},
-       {"reason", what},
-       {"bad_step", bad},
-       {"tensor", tensor},
-       {"sample", sample},
-       {"loss", std::isfinite(loss) ? nlohmann::json(loss) : nlohmann::json(nullptr)},
-       {"mean", next.mean},
-       {"lr_scale", next.rate_scale},
-       {"rollbacks", next.rollbacks}});
+  Say(figures + suspects + "; back to step " + std::to_string(state_.step) + ", learning rate x " +
+      FormatNumber(next.rate_scale) + ", the data of " + std::to_string(bad - state_.step + 1) +
+      " steps skipped (rollback " + std::to_string(next.rollbacks) + ")");
+  Record({{"step", state_.step},
+          {"event", "rollback"},
+          {"reason", what},
+          {"bad_step", bad},
+          {"tensor", tensor},
+          {"sample", sample},
+          {"loss", std::isfinite(loss) ? nlohmann::json(loss) : nlohmann::json(nullptr)},
+          {"mean", next.mean},
+          {"lr_scale", next.rate_scale},
+          {"rollbacks", next.rollbacks}});
 }
 
 }  // namespace tern

@@ -53,8 +53,7 @@ uint32_t CountHigher(const float* logits, size_t n, float own) {
 }  // namespace
 
 template <class E>
-VocabularyLoss<E>::VocabularyLoss(MatView<const BFloat16> table, size_t rows,
-                                  const VocabularyPart& part)
+VocabularyLoss<E>::VocabularyLoss(MatView<const E> table, size_t rows, const VocabularyPart& part)
     : vocab_(table.rows),
       d_(table.cols),
       shortlist_(part.shortlist),
@@ -66,28 +65,27 @@ VocabularyLoss<E>::VocabularyLoss(MatView<const BFloat16> table, size_t rows,
           RowsAtATime(rows, vocab_) * vocab_,
           whole_ ? 0
                  : RowsAtATime(rows, PartStride(columns_, exact_)) * PartStride(columns_, exact_))),
+      table_(table),
       logits_(elements_),
       logits_grad_(elements_),
       losses_(rows),
       ranks_(rows),
       own_(rows * exact_, -1) {
-  if constexpr (sizeof(E) == 2) {
-    table_ = table;
-  } else {
-    widened_ = AlignedBuffer<E>(vocab_ * d_);
-    for (size_t r = 0; r < vocab_; ++r)
-      std::transform(table.Row(r), table.Row(r) + d_, widened_.data() + r * d_,
-                     [](BFloat16 x) { return x.ToFloat(); });
-    table_ = std::as_const(widened_).View(vocab_, d_);
-  }
   if (whole_) return;
   order_ = Completed(part.order, vocab_);
   column_.assign(vocab_, -1);
   gathered_ = AlignedBuffer<E>(columns_ * d_);
-  for (size_t i = 0; i < shortlist_; ++i) {
+  part_.assign(order_.begin(), order_.begin() + static_cast<ptrdiff_t>(columns_));
+  for (size_t i = 0; i < shortlist_; ++i)
     column_[static_cast<size_t>(order_[i])] = static_cast<int32_t>(i);
+  TableChanged();
+}
+
+template <class E>
+void VocabularyLoss<E>::TableChanged() {
+  if (whole_) return;
+  for (size_t i = 0; i < shortlist_; ++i)
     std::copy_n(table_.Row(static_cast<size_t>(order_[i])), d_, gathered_.data() + i * d_);
-  }
 }
 
 template <class E>
@@ -97,6 +95,7 @@ void VocabularyLoss<E>::Draw(uint64_t seed) {
   for (size_t i = 0; i < samples_; ++i) {
     const auto token = static_cast<size_t>(order_[shortlist_ + PermutedIndex(i, others, seed)]);
     column_[token] = static_cast<int32_t>(shortlist_ + i);
+    part_[shortlist_ + i] = static_cast<int32_t>(token);
     std::copy_n(table_.Row(token), d_, gathered_.data() + (shortlist_ + i) * d_);
   }
 }
@@ -200,9 +199,37 @@ void VocabularyLoss<E>::AddOwnColumns(size_t row, const E* grad, float* output_g
   }
 }
 
+// The part's rows are summed apart, for a dense GEMM, and brought home when the last rows are done.
+template <class E>
+void VocabularyLoss<E>::AddTableGrad(size_t begin, MatView<const E> outputs, MatView<const E> grad,
+                                     bool part, MatView<float> table_grad) {
+  const MatView<const E> rows = outputs.Rows(begin, grad.rows);
+  if (!part) {
+    DenseMatmul(grad, Transpose::kYes, rows, Transpose::kNo, 1.0f, table_grad);
+    return;
+  }
+  const MatView<float> gathered = gathered_grad_.View(columns_, d_);
+  DenseMatmul(grad, Transpose::kYes, rows, Transpose::kNo, begin > 0 ? 1.0f : 0.0f, gathered);
+  for (size_t i = 0; i < rows.rows; ++i) {
+    const auto own = OwnOf(begin + i);
+    for (size_t j = 0; j < own.size() && own[j] >= 0; ++j) {
+      float* to = table_grad.Row(static_cast<size_t>(own[j]));
+      const float own_grad = ToFloat(grad.Row(i)[columns_ + j]);
+      for (size_t c = 0; c < d_; ++c) to[c] += own_grad * ToFloat(rows.Row(i)[c]);
+    }
+  }
+  if (begin + rows.rows < outputs.rows) return;
+  ParallelFor(columns_, 64, [&](size_t first, size_t last) {
+    for (size_t column = first; column < last; ++column) {
+      float* to = table_grad.Row(static_cast<size_t>(part_[column]));
+      for (size_t c = 0; c < d_; ++c) to[c] += gathered.Row(column)[c];
+    }
+  });
+}
+
 template <class E>
 void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets,
-                            MatView<float>* output_grad) {
+                            MatView<float>* output_grad, MatView<float>* table_grad) {
   TERN_CHECK(outputs.rows <= losses_.size() && targets.tokens.size() == outputs.rows)
       << outputs.rows;
   TERN_CHECK(targets.teacher_weight == 0 ||
@@ -226,6 +253,7 @@ void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets
     if (output_grad == nullptr) continue;
     DenseMatmul(MatView<const E>(grad), Transpose::kNo, table, Transpose::kNo, 0.0f,
                 output_grad->Rows(begin, count));
+    if (table_grad != nullptr) AddTableGrad(begin, outputs, grad, part, *table_grad);
     if (!part) continue;
     for (size_t i = 0; i < count; ++i) {
       if (targets.tokens[begin + i] >= 0)
@@ -236,14 +264,17 @@ void VocabularyLoss<E>::Run(MatView<const E> outputs, const LossTargets& targets
 
 template <class E>
 void VocabularyLoss<E>::Evaluate(MatView<const E> outputs, const LossTargets& targets) {
-  Run(outputs, targets, nullptr);
+  Run(outputs, targets, nullptr, nullptr);
 }
 
 template <class E>
 void VocabularyLoss<E>::Gradient(MatView<const E> outputs, const LossTargets& targets,
-                                 uint64_t seed, MatView<float> output_grad) {
+                                 uint64_t seed, MatView<float> output_grad,
+                                 MatView<float>* table_grad) {
   if (!whole_) Draw(seed);
-  Run(outputs, targets, &output_grad);
+  if (table_grad != nullptr && !whole_ && gathered_grad_.size() == 0)
+    gathered_grad_ = AlignedBuffer<float>(columns_ * d_);
+  Run(outputs, targets, &output_grad, table_grad);
 }
 
 template class VocabularyLoss<float>;

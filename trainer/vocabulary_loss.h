@@ -1,5 +1,6 @@
-// Cross-entropy of draft heads' outputs H [rows, d] under the frozen vocabulary projection T [V,
-// d], over the whole vocabulary or, in training, over a part of it that changes with every batch.
+// Cross-entropy of draft heads' outputs H [rows, d] under the vocabulary projection T [V, d],
+// frozen or trained, over the whole vocabulary or, in training, over a part of it that changes with
+// every batch.
 //
 // The part: a shortlist S of the most frequent tokens, always, and N of the R = V - |S| others,
 // drawn evenly without replacement, the same for all rows of a batch. A row's normaliser is
@@ -57,13 +58,16 @@ template <class E>
 class VocabularyLoss {
  public:
   // `table` [V, d] outlives the loss. For outputs of up to `rows` rows.
-  VocabularyLoss(MatView<const BFloat16> table, size_t rows, const VocabularyPart& part);
+  VocabularyLoss(MatView<const E> table, size_t rows, const VocabularyPart& part);
+  // To be called whenever the table's values have changed.
+  void TableChanged();
 
   // Losses and ranks over the whole vocabulary.
   void Evaluate(MatView<const E> outputs, const LossTargets& targets);
   // Losses, and the gradient with respect to `outputs`, [rows, d], over the part that `seed` draws.
+  // That with respect to the table, dlogits^T H, is added to `table_grad` [V, d] where it is given.
   void Gradient(MatView<const E> outputs, const LossTargets& targets, uint64_t seed,
-                MatView<float> output_grad);
+                MatView<float> output_grad, MatView<float>* table_grad = nullptr);
 
   // Of the last call: nats, 0 for rows that count nothing.
   std::span<const float> losses() const { return losses_; }
@@ -75,7 +79,11 @@ class VocabularyLoss {
  private:
   void Draw(uint64_t seed);
   // With `output_grad`, over the part; else over the whole vocabulary.
-  void Run(MatView<const E> outputs, const LossTargets& targets, MatView<float>* output_grad);
+  void Run(MatView<const E> outputs, const LossTargets& targets, MatView<float>* output_grad,
+           MatView<float>* table_grad);
+  // Adds the gradients by logits of rows from `begin` on to those by the table.
+  void AddTableGrad(size_t begin, MatView<const E> outputs, MatView<const E> grad, bool part,
+                    MatView<float> table_grad);
   // One row's loss, rank and gradient by logits; logits [columns + own] where a part is used.
   void RunRow(size_t row, const E* output, const LossTargets& targets, bool part, float* logits,
               E* grad);
@@ -96,14 +104,15 @@ class VocabularyLoss {
   const size_t shortlist_, samples_, columns_;
   const size_t exact_;  // 1 + T: columns behind those, for a row's own targets
   const bool whole_;
-  const size_t elements_;         // of logits at a time
-  AlignedBuffer<E> widened_;      // the table, where E is float
-  MatView<const E> table_;        // [V, d]
-  std::vector<int32_t> order_;    // [V]
-  std::vector<int32_t> column_;   // [V] of a token in the part; -1: not there
-  AlignedBuffer<E> gathered_;     // [columns, d]
-  AlignedBuffer<float> logits_;   // [rows at a time, columns or columns + exact rounded up]
-  AlignedBuffer<E> logits_grad_;  // as logits_
+  const size_t elements_;               // of logits at a time
+  MatView<const E> table_;              // [V, d]
+  std::vector<int32_t> order_;          // [V]
+  std::vector<int32_t> column_;         // [V] of a token in the part; -1: not there
+  std::vector<int32_t> part_;           // [columns] its tokens
+  AlignedBuffer<E> gathered_;           // [columns, d]
+  AlignedBuffer<float> gathered_grad_;  // [columns, d]; empty until a table's gradient is asked for
+  AlignedBuffer<float> logits_;         // [rows at a time, columns or columns + exact rounded up]
+  AlignedBuffer<E> logits_grad_;        // as logits_
   std::vector<float> losses_;
   std::vector<uint32_t> ranks_;
   std::vector<int32_t> own_;  // [rows, exact] targets outside the shortlist; -1: none

@@ -1,115 +1,18 @@
 // `tern distill` and `tern train` as a user runs them, on a tiny random model: what they write,
 // killed and continued, and how they refuse.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <nlohmann/json.hpp>
+#include <iterator>
 #include <set>
 #include <sstream>
 
 #include "engine/medusa_heads.h"
-#include "tests/support/kill_program.h"
-#include "tests/support/model_dir.h"
-#include "tests/support/run_program.h"
-#include "tests/support/text_model_dir.h"
-#include "trainer/permutation.h"
+#include "tests/e2e/heads_run.h"
 
 namespace tern::test {
 namespace {
 
-namespace fs = std::filesystem;
-using nlohmann::json;
-
-class DistillTrainTest : public ::testing::Test {
- protected:
-  DistillTrainTest() {
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    WriteTextModelDir(model_, 1);
-    std::string prompts;
-    for (int i = 0; i < 60; ++i)
-      prompts += json{{"id", i}, {"prompt", "the cat " + std::to_string(i)}}.dump() + "\n";
-    prompts_ = dir_.Write("prompts.jsonl", prompts);
-  }
-
-  // Options and values of `more` replace those of the command, or join it.
-  static std::vector<std::string> With(std::vector<std::string> command,
-                                       const std::vector<std::string>& more) {
-    for (size_t i = 0; i + 1 < more.size(); i += 2) {
-      const auto found = std::ranges::find(command, more[i]);
-      if (found != command.end()) {
-        *(found + 1) = more[i + 1];
-      } else {
-        command.insert(command.end(), {more[i], more[i + 1]});
-      }
-    }
-    return command;
-  }
-  std::vector<std::string> Distill(const std::string& out,
-                                   const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> command = {
-        TERN_PROGRAM, "distill",    "--model", model_,   "--prompts",     prompts_, "--out",
-        out,          "--threads",  "1",       "--json", "--temperature", "1",      "--max-tokens",
-        "40",         "--shard-mb", "0.02"};
-    return With(std::move(command), more);
-  }
-  std::vector<std::string> Train(const std::string& data, const std::string& out,
-                                 const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> command = {TERN_PROGRAM,
-                                        "train",
-                                        "--model",
-                                        model_,
-                                        "--data",
-                                        data,
-                                        "--out",
-                                        out,
-                                        "--batch",
-                                        "64",
-                                        "--steps",
-                                        "40",
-                                        "--checkpoint-every",
-                                        "7",
-                                        "--eval-every",
-                                        "5",
-                                        "--threads",
-                                        "1",
-                                        "--json",
-                                        "--heads-count",
-                                        "3"};
-    if (!costs_.empty()) command.insert(command.end(), {"--costs", costs_});
-    return With(std::move(command), more);
-  }
-  json Run(const std::vector<std::string>& command) {
-    const ProgramResult result = RunProgram(command);
-    EXPECT_EQ(result.status, 0) << result.err;
-    return json::parse(result.out, nullptr, false);
-  }
-  // Fails with one line that says `what`.
-  void ExpectFailure(const std::vector<std::string>& command, const std::string& what,
-                     int status = 1) {
-    const ProgramResult result = RunProgram(command);
-    EXPECT_EQ(result.status, status);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
-    EXPECT_EQ(result.out, "");
-  }
-  // Kills `command` as soon as `begun` appears, then at several moments, then lets it end.
-  void KillAndFinish(const std::vector<std::string>& command, const std::string& begun,
-                     uint64_t seed) {
-    EXPECT_FALSE(RunAndKill(command, [&] { return fs::exists(begun); }))
-        << "ended before " << begun;
-    for (uint64_t kill = 0; kill < 5; ++kill) {
-      const uint64_t delay = 5000 + Mix64(seed, kill) % 120000;
-      if (RunAndKill(command, std::chrono::microseconds(delay))) break;
-    }
-    Run(command);
-  }
-
-  TempDir dir_;
-  std::string model_ = dir_ / "model", data_ = dir_ / "data", heads_ = dir_ / "heads", prompts_;
-  std::string costs_;  // empty: measured
-};
+class DistillTrainTest : public HeadsRunTest {};
 
 TEST_F(DistillTrainTest, FromPromptsToHeads) {
   const json distilled = Run(Distill(data_));
@@ -142,6 +45,47 @@ TEST_F(DistillTrainTest, FromPromptsToHeads) {
   }
   EXPECT_TRUE(has_training);
   EXPECT_EQ(json::parse(last)["held_out_head_top1"], trained["head_top1"]);
+}
+
+// tern info of data and of a run.
+TEST_F(DistillTrainTest, DataAndRunsSayWhatTheyAre) {
+  const json distilled = Run(Distill(data_, {"--teacher-top-k", "2"}));
+  const auto info = [&](const std::string& path) {
+    return Run({TERN_PROGRAM, "info", path, "--json"});
+  };
+  const json data = info(data_);
+  EXPECT_EQ(data["kind"], "distilled data");
+  EXPECT_EQ(data["state"], "complete");
+  EXPECT_EQ(data["texts"], 60);
+  EXPECT_EQ(data["shards"], distilled["shards"]);
+  // As files, that is with their headers and padding.
+  EXPECT_GE(data["bytes"], distilled["bytes"]);
+  EXPECT_LT(data["bytes"].get<double>(), 1.1 * distilled["bytes"].get<double>());
+  EXPECT_EQ(data["teacher_top_k"], 2);
+  EXPECT_EQ(data["hidden_states"], "stored");
+  EXPECT_EQ(data["made_by"]["--max-tokens"], 40);
+  EXPECT_LT(data["written_by_the_model"], data["tokens"]);
+  Run(Train(data_, heads_, {"--layers", "2", "--no-bias"}));
+  EXPECT_EQ(info(heads_)["kind"], "draft heads");
+  const json run = info(heads_ + "/run");
+  EXPECT_EQ(run["kind"], "training run");
+  EXPECT_EQ(run["trains"], "draft heads");
+  EXPECT_EQ(run["step"], 40);
+  EXPECT_EQ(run["state"], "all steps done");
+  EXPECT_GT(run["best_score"], 0);
+  // The command that it gives resumes: the same options, and nothing that is none.
+  std::istringstream words(run["resume"].get<std::string>());
+  std::vector<std::string> command(std::istream_iterator<std::string>(words), {});
+  ASSERT_GE(command.size(), 8u);
+  command[0] = TERN_PROGRAM;
+  command[3] = model_;
+  command[5] = data_;
+  command[7] = heads_;
+  const ProgramResult resumed = RunProgram(command);
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("resumed at step 40"), std::string::npos) << resumed.err;
+  const ProgramResult text = RunProgram({TERN_PROGRAM, "info", data_});
+  EXPECT_NE(text.out.find("texts                60"), std::string::npos) << text.out;
 }
 
 TEST_F(DistillTrainTest, KilledAndContinuedGivesTheSameBytes) {
@@ -271,11 +215,13 @@ TEST_F(DistillTrainTest, KindsOfHeads) {
   }
   std::vector<std::string> flat = Train(data_, dir_ / "flat", {"--gguf", dir_ / "heads.gguf"});
   ExpectFailure(flat, "--gguf requires --no-bias", 2);
-  flat.push_back("--no-bias");
+  flat.insert(flat.end(), {"--no-bias", "--pt"});
   EXPECT_EQ(Run(flat)["gguf"], dir_ / "heads.gguf");
   const MedusaHeads no_bias = LoadMedusaHeads(dir_ / "flat", LoadModel(model_));
   const MedusaHeads gguf = LoadMedusaHeads(dir_ / "heads.gguf", LoadModel(model_));
   EXPECT_TRUE(std::ranges::equal(gguf.blocks[0].weights.span(), no_bias.blocks[0].weights.span()));
+  const MedusaHeads torch = LoadMedusaHeads(dir_ / "flat/medusa_lm_head.pt", LoadModel(model_));
+  EXPECT_TRUE(std::ranges::equal(torch.blocks[0].weights.span(), no_bias.blocks[0].weights.span()));
   std::vector<std::string> ternary = Train(data_, heads_);
   ternary.push_back("--ternary");
   Run(ternary);
@@ -285,6 +231,37 @@ TEST_F(DistillTrainTest, KindsOfHeads) {
   for (BFloat16 w : heads.blocks[0].weights.span().first(one)) values.insert(w.ToFloat());
   ASSERT_EQ(values.size(), 3u);
   EXPECT_EQ(*values.begin(), -*values.rbegin());
+}
+
+// Medusa's version 1: trained, written, read, gone on with, and refused where there is no place for
+// it.
+TEST_F(DistillTrainTest, HeadsWithTheirOwnProjection) {
+  Run(Distill(data_));
+  const json own = Run(Train(data_, heads_, {"--own-projection", "--pt"}));
+  const Model model = LoadModel(model_);
+  const MedusaHeads heads = LoadMedusaHeads(heads_, model);
+  ASSERT_EQ(heads.vocabularies.size(), 3 * model.lm_head.size() + 3 * model.embed_tokens.size());
+  EXPECT_EQ(heads.warning, "");
+  const MatView<const BFloat16> table = model.OutputEmbedding();
+  EXPECT_FALSE(std::ranges::equal(heads.vocabularies.span().first(table.rows * table.cols),
+                                  std::span(table.data, table.rows * table.cols)));  // it learned
+  EXPECT_EQ(own["sample"]["places"], heads.sample.places());
+  const MedusaHeads torch = LoadMedusaHeads(heads_ + "/medusa_lm_head.pt", model);
+  EXPECT_TRUE(std::ranges::equal(torch.vocabularies.span(), heads.vocabularies.span()));
+  EXPECT_EQ(json::parse(ReadFile(heads_ + "/config.json"))["version"], "1");
+
+  const auto go_on = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command =
+        Train(data_, dir_ / "more", {"--init-heads", heads_, "--steps", "5"});
+    std::erase(command, "--heads-count");
+    std::erase(command, "3");
+    return With(command, more);
+  };
+  ExpectFailure(go_on({}), "--own-projection");
+  Run(go_on({"--own-projection", "--lr", "1e-4"}));
+  ExpectFailure(
+      Train(data_, dir_ / "flat", {"--own-projection", "--no-bias", "--gguf", dir_ / "heads.gguf"}),
+      "--own-projection excludes --gguf", 2);
 }
 
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {

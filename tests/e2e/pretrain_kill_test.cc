@@ -66,17 +66,7 @@ TEST_F(PretrainKillTest, WhileWriting) {
   const std::vector<std::string> folders = {"/run", "", "/masters"};
   KillAndCompare("1", kKills, [&](const Arguments& command, int kill) {
     const std::string folder = command[3] + folders[static_cast<size_t>(kill) % folders.size()];
-    int to_skip = static_cast<int>(random() % 3);
-    bool seen_before = false;
-    return RunAndKill(command, [&] {
-      bool seen = false;
-      std::error_code ignored;
-      for (const auto& entry : fs::directory_iterator(folder, ignored))
-        seen |= entry.path().filename().string().find(".tmp.") != std::string::npos;
-      const bool appeared = seen && !seen_before;
-      seen_before = seen;
-      return appeared && to_skip-- == 0;
-    });
+    return RunAndKill(command, tern::WhileWriting(folder, static_cast<int>(random() % 3)));
   });
 }
 

@@ -80,9 +80,7 @@ class PretrainTest : public ::testing::Test {
   }
   // Exit 1 and one line with all `words`; `lines` where a run has said something before it.
   static void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words) {
-    EXPECT_EQ(result.status, 1) << result.err;
-    EXPECT_EQ(result.out, "");
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    tern::ExpectFailure(result, {});
     ExpectLastLine(result, words);
   }
   static void ExpectLastLine(const ProgramResult& result, const std::vector<std::string>& words) {

@@ -98,9 +98,7 @@ TEST_F(TrainServedTest, FromTrafficToHeads) {
   // Trained on, from where they are: a rate that bf16 does not hold leaves them so.
   Serve(20);
   const std::string next = dir_ / "next";
-  const ProgramResult refreshed = Train(next, {"--init-heads", heads, "--lr", "1e-44"});
-  ASSERT_EQ(refreshed.status, 0) << refreshed.err;
-  EXPECT_EQ(json::parse(refreshed.out)["heads"], 2);
+  EXPECT_EQ(JsonOf(Train(next, {"--init-heads", heads, "--lr", "1e-44"}))["heads"], 2);
   EXPECT_TRUE(ReadFile(next + "/medusa_lm_head.safetensors") == before);
   const ProgramResult taught = Train(dir_ / "taught", {"--init-heads", heads});
   ASSERT_EQ(taught.status, 0) << taught.err;
@@ -110,10 +108,7 @@ TEST_F(TrainServedTest, FromTrafficToHeads) {
 TEST_F(TrainServedTest, OtherTrafficIsRefused) {
   Serve(12);
   const auto expect = [&](const std::string& what) {
-    const ProgramResult result = Train(dir_ / "heads");
-    EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    ExpectFailure(Train(dir_ / "heads"), {what});
     EXPECT_FALSE(fs::exists(dir_ / "heads"));
   };
   const std::string good = ReadFile(Recording());

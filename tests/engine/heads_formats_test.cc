@@ -13,6 +13,7 @@
 #include "engine/heads_tensors.h"
 #include "engine/medusa_heads.h"
 #include "engine/safetensors.h"
+#include "engine/torch_file.h"
 #include "kernels/random_data.h"
 #include "tests/support/comparator.h"
 #include "tests/support/error_text.h"
@@ -188,6 +189,30 @@ TEST_F(HeadsFormats, WrittenHeadsAreMedusasVersion2) {
   EXPECT_EQ(config["base_model_name_or_path"], "some/model");
   EXPECT_EQ(config["version"], "2");
   EXPECT_FALSE(config.contains("architectures"));  // of a model, which heads are not
+}
+
+// With and without vocabularies of their own, as both files.
+TEST_F(HeadsFormats, WrittenHeadsComeBack) {
+  for (const bool own : {false, true}) {
+    const MedusaHeads heads = ExpectedHeads(2, false, own);
+    const std::string dir = dir_ / (own ? "own" : "shared"), torch = dir + "/medusa_lm_head.pt";
+    SaveMedusaHeads(dir, heads, kV);
+    EXPECT_TRUE(SameBlocks(LoadMedusaHeads(dir, model_), heads));
+    SaveMedusaTorch(dir, heads);
+    EXPECT_TRUE(SameBlocks(LoadMedusaHeads(torch, model_), heads));
+    const TorchFile written(torch);
+    for (const auto& [name, tensor] : written.tensors()) EXPECT_EQ(tensor.dtype, "BF16") << name;
+    // Written again: the same bytes, whatever the time.
+    const std::string before = ReadFile(torch);
+    SaveMedusaTorch(dir, heads);
+    EXPECT_TRUE(ReadFile(torch) == before);
+    const auto version = nlohmann::json::parse(ReadFile(dir + "/config.json"))["version"];
+    EXPECT_EQ(version, own ? "1" : "2");
+  }
+  EXPECT_NE(test::ErrorText([&] {
+              SaveMedusaTorch(dir_ / "nowhere", ExpectedHeads(1, false, false));
+            }).find("nowhere/medusa_lm_head.pt"),
+            std::string::npos);
 }
 
 TEST_F(HeadsFormats, AnotherModelsHeadsAreOneErrorThatNamesTheTensor) {

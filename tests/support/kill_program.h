@@ -57,6 +57,22 @@ inline bool RunAndKill(const std::vector<std::string>& command, std::chrono::mic
   return RunAndKill(command, [end] { return std::chrono::steady_clock::now() >= end; });
 }
 
+// For RunAndKill: true as soon as a temporary file of an AtomicFile appears in `folder` for the
+// time after `skipped` others.
+inline std::function<bool()> WhileWriting(const std::string& folder, int skipped) {
+  return [folder, to_skip = skipped, seen_before = std::string()]() mutable {
+    std::string seen;
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+      std::string name = entry.path().filename();
+      if (name.find(".tmp.") != std::string::npos) seen = std::move(name);
+    }
+    const bool appeared = !seen.empty() && seen != seen_before;
+    seen_before = seen;
+    return appeared && to_skip-- == 0;
+  };
+}
+
 // Path and content of everything in the folder `out` but metrics, which hold times.
 inline std::map<std::string, std::string> RunResults(const std::string& out) {
   std::map<std::string, std::string> files;

@@ -15,6 +15,7 @@
 #include "engine/safetensors_writer.h"
 #include "kernels/dense_matmul.h"
 #include "tests/support/forward_runner.h"
+#include "tests/support/relative_distance.h"
 #include "tests/support/temp_dir.h"
 #include "trainer/backbone.h"
 
@@ -134,16 +135,6 @@ std::vector<float> EngineLogits(const std::vector<int32_t>& prompt) {
   return logits;
 }
 
-double RelativeRms(const std::vector<float>& want, const std::vector<float>& got) {
-  EXPECT_EQ(want.size(), got.size());
-  double error = 0, power = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    error += std::pow(double{got[i]} - want[i], 2);
-    power += double{want[i]} * want[i];
-  }
-  return std::sqrt(error / power);
-}
-
 class AgainstReference : public testing::TestWithParam<size_t> {
  protected:
   const Reference::Prompt prompt_ = ReadReference().prompts[GetParam()];
@@ -172,7 +163,7 @@ double EqualRows(const std::vector<float>& want, const std::vector<float>& got) 
 TEST_P(AgainstReference, TightWhereKeysAndValuesRoundAlike) {
   for (const std::vector<float>& logits :
        {BackboneLogits(prompt_.tokens, false), EngineLogits(prompt_.tokens)}) {
-    EXPECT_LE(RelativeRms(prompt_.rounded_kv, logits), 0.01);
+    EXPECT_LE(test::RelativeDistance(logits, prompt_.rounded_kv), 0.01);
     EXPECT_GE(EqualRows(prompt_.rounded_kv, logits), 0.5);
   }
 }
@@ -182,10 +173,10 @@ TEST_P(AgainstReference, TightWhereKeysAndValuesRoundAlike) {
 // of the input of o_proj, and of every ternary linear behind it (six): about 1.2% of the logits, 3%
 // with room. bf16 GEMMs also round q, probabilities and the hidden state: 2^-9 each, 2%.
 TEST_P(AgainstReference, CloseToTransformersAsItIs) {
-  EXPECT_LE(RelativeRms(prompt_.plain, BackboneLogits(prompt_.tokens, false)), 0.015);
-  EXPECT_LE(RelativeRms(prompt_.plain, EngineLogits(prompt_.tokens)), 0.015);
+  EXPECT_LE(test::RelativeDistance(BackboneLogits(prompt_.tokens, false), prompt_.plain), 0.015);
+  EXPECT_LE(test::RelativeDistance(EngineLogits(prompt_.tokens), prompt_.plain), 0.015);
   if (!HasBFloat16Matmul()) return;
-  EXPECT_LE(RelativeRms(prompt_.plain, BackboneLogits(prompt_.tokens, true)), 0.02);
+  EXPECT_LE(test::RelativeDistance(BackboneLogits(prompt_.tokens, true), prompt_.plain), 0.02);
 }
 
 INSTANTIATE_TEST_SUITE_P(Prompts, AgainstReference, testing::Range<size_t>(0, 4));

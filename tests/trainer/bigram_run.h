@@ -44,13 +44,13 @@ class BigramRun {
         directory_(work + "/out/run"),
         record_({{"--seed", seed}}),
         model(options_.batch, options_.sequence),
-        loop(model, data_, &valid_, options_, directory_, record_) {}
+        loop(model, data_, &valid_, options_, &directory_, record_) {}
 
   const WindowSampler& data() const { return data_; }
   // The same run of another model or with other settings that do not change its result.
   LoopSummary RunWith(Trainable& other_model, LoopOptions options) {
     options.out_dir = options_.out_dir;
-    TrainingLoop other(other_model, data_, &valid_, options, directory_, record_);
+    TrainingLoop other(other_model, data_, &valid_, options, &directory_, record_);
     other.Resume({});
     return other.Run();
   }

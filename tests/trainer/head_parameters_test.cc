@@ -24,7 +24,7 @@ TEST(HeadParameters, AllBeginAsTheIdentity) {
   for (const HeadShape& shape : {Shape(0, false), Shape(kRank, false), Shape(0, true)}) {
     HeadParameters parameters(shape);
     std::vector<float> values(parameters.size(), 1.0f);
-    parameters.Initialise(3, values);
+    parameters.Initialise(3, {}, values);
     const HeadWeights weights = parameters.Weights(values);
     ASSERT_EQ(weights.weights.rows, kOutputs);
     for (size_t r = 0; r < kOutputs; ++r)

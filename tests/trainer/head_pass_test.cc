@@ -12,6 +12,7 @@
 #include "kernels/parallel.h"
 #include "kernels/random_data.h"
 #include "tests/support/comparator.h"
+#include "tests/support/relative_distance.h"
 #include "trainer/adamw.h"
 
 namespace tern::test {
@@ -148,6 +149,81 @@ TEST_F(HeadPassTest, GradientsOverAPartAreThoseOfFiniteDifferences) {
   CheckGradients(PartOptions(), parameters_, 1);
 }
 
+// Of their own projections: along directions of +-1 on each head's table, of values up to 1 as the
+// weights' inputs are, so with their step and rounding; over all tokens, and over a part with a
+// teacher.
+TEST_F(HeadPassTest, GradientsOfOwnVocabulariesAreThoseOfFiniteDifferences) {
+  constexpr size_t kTable = kVocab * kD;
+  HeadPassOptions options = Options(/*bfloat16=*/false);
+  for (const bool part : {false, true}) {
+    if (part) {
+      AddTeacher(0.7f);
+      options = PartOptions();
+      options.part.teacher = kTeacher;
+    }
+    options.own_vocabularies = true;
+    const auto pass = MakeHeadPass(Table(), options);
+    const AlignedBuffer<float> tables = random_.Floats(kHeads * kTable, -1, 1);
+    const auto loss = [&](const AlignedBuffer<float>& at, AlignedBuffer<float>& gradient,
+                          AlignedBuffer<float>& table_gradient) {
+      pass->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
+      pass->SetVocabularies(at.View(kHeads * kVocab, kD));
+      std::vector<HeadSums> sums(kHeads);
+      HeadGradients gradients{gradient.View(kHeads * kD, kD), gradient.span().subspan(kWeights),
+                              table_gradient.View(kHeads * kVocab, kD)};
+      return pass->Run(Batch(), head_weights_, 1, &gradients, sums);
+    };
+    auto gradient = AlignedBuffer<float>::Zeroed(tables.size());
+    auto unused = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+    loss(tables, unused, gradient);
+    for (size_t k = 0; k < kHeads; ++k) {
+      constexpr float kStep = 0x1p-9f;
+      AlignedBuffer<float> up(tables.size()), down(tables.size());
+      auto ignored = AlignedBuffer<float>::Zeroed(tables.size());
+      std::ranges::copy(tables.span(), up.data());
+      std::ranges::copy(tables.span(), down.data());
+      double expected = 0, norm = 0;
+      for (size_t i = k * kTable; i < (k + 1) * kTable; ++i) {
+        const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
+        up[i] += sign * kStep;
+        down[i] -= sign * kStep;
+        expected += static_cast<double>(gradient[i] * sign);
+        norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+      }
+      const double quotient = (loss(up, unused, ignored) - loss(down, unused, ignored)) /
+                              (2.0 * static_cast<double>(kStep));
+      const double rounding = 2e-6 / static_cast<double>(kStep);
+      EXPECT_NEAR(quotient, expected, rounding) << "head " << k << (part ? ", part" : "");
+      EXPECT_GT(std::sqrt(norm), 5 * rounding) << "proves nothing";
+    }
+  }
+}
+
+// Own projections that all are the model's: the same losses, ranks and gradients of the blocks.
+TEST_F(HeadPassTest, OwnVocabulariesLikeTheModelsAreTheModels) {
+  AlignedBuffer<float> tables(kHeads * kVocab * kD);
+  for (size_t i = 0; i < tables.size(); ++i) tables[i] = table_[i % table_.size()].ToFloat();
+  AddTeacher(0.5f);
+  HeadPassOptions options = PartOptions();
+  options.part.teacher = kTeacher;
+  const auto shared = MakeHeadPass(Table(), options);
+  options.own_vocabularies = true;
+  const auto own = MakeHeadPass(Table(), options);
+  own->SetVocabularies(tables.View(kHeads * kVocab, kD));
+  auto expected = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto got = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
+  auto unused = AlignedBuffer<float>::Zeroed(tables.size());
+  const double loss = Loss(*shared, parameters_, 1, &expected);
+  own->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
+  std::vector<HeadSums> sums(kHeads);
+  HeadGradients gradients{got.View(kHeads * kD, kD), got.span().subspan(kWeights),
+                          unused.View(kHeads * kVocab, kD)};
+  EXPECT_NEAR(own->Run(Batch(), head_weights_, 1, &gradients, sums), loss, 1e-6 * loss);
+  EXPECT_TRUE(std::ranges::equal(own->ranks(), shared->ranks()));
+  // The GEMMs have other shapes: sums of 32 products of values up to 1 in another order.
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6) << i;
+}
+
 TEST_F(HeadPassTest, GradientsWithATeacherAreThoseOfFiniteDifferences) {
   AddTeacher(0.7f);
   HeadPassOptions whole = Options(/*bfloat16=*/false), part = PartOptions();
@@ -249,13 +325,7 @@ TEST_F(HeadPassTest, BFloat16GradientsAreNear) {
   const double loss = Loss(*MakeHeadPass(Table(), Options(false)), parameters_, 1, &exact);
   const double near = Loss(*MakeHeadPass(Table(), Options(true)), parameters_, 1, &rounded);
   EXPECT_NEAR(loss, near, loss * 0x1p-8);
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < exact.size(); ++i) {
-    const double e = static_cast<double>(exact[i]), r = static_cast<double>(rounded[i]);
-    error += (e - r) * (e - r);
-    norm += e * e;
-  }
-  EXPECT_LT(std::sqrt(error / norm), 3 * 0x1p-7);
+  EXPECT_LT(RelativeDistance(rounded.span(), exact.span()), 3 * 0x1p-7);
 }
 
 TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {

@@ -33,7 +33,7 @@ void RunBackbone(const std::string& work, uint64_t steps) {
   RunDirectory directory(work + "/out/run");
   Backbone backbone(config, {.batch = options.batch, .sequence = options.sequence});
   BackboneTrainable model(backbone);
-  TrainingLoop loop(model, data, &valid, options, directory, {{"model", "tiny"}});
+  TrainingLoop loop(model, data, &valid, options, &directory, {{"model", "tiny"}});
   if (!loop.Resume({})) backbone.Initialise(1);
   loop.Run();
 }

@@ -51,7 +51,8 @@ TEST(SpeedSimulator, TakesTheTreeThatPays) {
   const std::vector<std::array<uint32_t, 2>> kinds = {{0, 0}, {0, 9}, {1, 9}, {9, 0}};
   SpeedSimulator simulator;
   for (int i = 0; i < 40; ++i) {
-    simulator.Add(kinds[static_cast<size_t>(i) / 2 % 4]);  // each for making and for judging
+    simulator.Add(kinds[static_cast<size_t>(i) / 2 % 4],
+                  i % 2 == 1);  // each for making and for judging
   }
   EXPECT_EQ(simulator.places(), 40u);
   // Rows for nothing: the whole tree.
@@ -73,7 +74,7 @@ TEST(SpeedSimulator, TreesAreJudgedOnOtherPlaces) {
   SpeedSimulator simulator;
   for (uint32_t i = 0; i < 20; ++i) {
     const std::array<uint32_t, 1> ranks = {i % 2 == 0 ? 3u : 5u};
-    simulator.Add(ranks);
+    simulator.Add(ranks, i % 2 == 1);
   }
   const SimulatedSpeed best = simulator.Best(Curve({{1, 1.0}, {2, 1.0}}));
   EXPECT_EQ(best.acceptance_length, 1.0) << "rank 3 came at every place but those that judge";
