@@ -38,6 +38,7 @@ void DraftControl::Begin(const GenerationOptions& options, GrammarText* grammar,
   kept_.Clear();
   mode_ = options.draft;
   sampling_ = options.sampling;
+  lately_ = &by_range_[DraftCalibration::RangeOf(sampling_.temperature)];
   replay_ = replay;
   one_row_ = options.max_rows == 1;
   may_switch_off_ = false;
@@ -47,6 +48,8 @@ void DraftControl::Begin(const GenerationOptions& options, GrammarText* grammar,
   }
   drafters_.push_back(&ngram_);
   for (Drafter* drafter : drafters_) drafter->Reset();
+  contested_.Reset();
+  lately_->alone.BeginText();
   planner_ = &best_first_;
   if (mode_ == DraftMode::kNgram) return;
   if (custom_planner_) {
@@ -73,12 +76,23 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
   // The best-first planner goes by what rows cost, the others by shape.
   const StepCost* const cost = planner_ == &best_first_ ? &cost_ : nullptr;
   const bool sampled = sampling_.temperature > 0.0f;
-  const DraftContext context{
-      tokens, hidden, max_depth, max_rows, cost, sampled ? &sampling_ : nullptr, replay_};
-  if (may_switch_off_ && drafters_.size() > 1) {
+  const double speed = lately_->speed.Value();
+  best_first_.SetSpeed(speed);
+  const DraftContext context{.tokens = tokens,
+                             .hidden = hidden,
+                             .max_depth = max_depth,
+                             .max_rows = max_rows,
+                             .cost = cost,
+                             .sampling = sampled ? &sampling_ : nullptr,
+                             .replay = replay_,
+                             .speed = speed};
+  contested_.Learn(tokens);
+  lately_->alone.Learn(tokens);
+  if (drafters_.size() == 1 || may_switch_off_) {
     ProposeBeside(context);
   } else {
     for (Drafter* drafter : drafters_) Run(*drafter, context);
+    contested_.Weigh(tokens, true, proposed_);
     Plan(max_rows);
   }
   TERN_CHECK(kept_.size() < max_rows)
@@ -103,38 +117,50 @@ void DraftControl::Plan(int32_t max_rows) {
   planner_->Plan(proposed_, max_rows, kept_);
 }
 
-// Tokens that kept_ is expected to add, less what its rows cost, in passes of one row.
+void DraftControl::PlanAlone(const DraftContext& context) {
+  lately_->alone.Weigh(context.tokens, false, proposed_);
+  Plan(context.max_rows);
+}
+
+// Tokens that a step of kept_ is expected to emit, less those that its rows' time brings otherwise.
 double DraftControl::ExpectedGain() const {
-  double gain = 1.0 - cost_.Relative(kept_.size() + 1);
+  double gain = 1.0 - lately_->speed.Value() * cost_.Relative(kept_.size() + 1);
   for (const DraftNode& node : kept_.nodes()) gain += static_cast<double>(node.score);
   return gain;
 }
 
-// The look-up is nearly free and always proposes; the other drafters do where they are likely to
-// gain more than they cost.
+// What extra_drafters_ take, in this sequence's share of a pass of one row each.
+double DraftControl::DrafterPasses() const {
+  const double seconds = cost_.frozen() ? cost_.draft_seconds() : draft_seconds_.Median();
+  return seconds / cost_.token_seconds();
+}
+
+// The look-up is nearly free and always proposes; the other drafters, where there are any, do where
+// they are likely to gain more than they cost.
 void DraftControl::ProposeBeside(const DraftContext& context) {
   Run(ngram_, context);
-  Plan(context.max_rows);
-  const double share = cost_.token_seconds();
-  if (share <= 0.0 || !gate_.ShouldDraft()) return;
+  const bool others = drafters_.size() > 1 && cost_.token_seconds() > 0.0;
+  if (!others || !lately_->gate.ShouldDraft()) return PlanAlone(context);
   ran_drafters_ = true;
+  Plan(context.max_rows);
   const double before = ExpectedGain();
   const Clock::time_point start = Clock::now();
   for (const auto& drafter : extra_drafters_) Run(*drafter, context);
+  contested_.Weigh(context.tokens, true, proposed_);
   Plan(context.max_rows);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());
-  const double paid = cost_.frozen() ? cost_.draft_seconds() : draft_seconds_.Median();
-  gate_.Report(ExpectedGain() - before - paid / share);
+  lately_->gate.Report(ExpectedGain() - before - lately_->speed.Value() * DrafterPasses());
 }
 
 void DraftControl::Report(int32_t emitted, double step_seconds) {
-  if (!may_switch_off_) return;
-  if (cost_.frozen()) {
-    step_seconds = cost_.token_seconds() * cost_.Relative(kept_.size() + 1) +
-                   (ran_drafters_ ? cost_.draft_seconds() : 0.0);
+  if (cost_.token_seconds() > 0.0) {
+    const double passes =
+        cost_.Relative(kept_.size() + 1) + (ran_drafters_ ? DrafterPasses() : 0.0);
+    lately_->speed.Add(emitted, passes);
+    if (cost_.frozen()) step_seconds = cost_.token_seconds() * passes;
   }
-  switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
+  if (may_switch_off_) switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
 }
 
 void DraftControl::Describe(Timings& timings) const {

@@ -3,18 +3,22 @@
 #ifndef TERN_ENGINE_DRAFT_CONTROL_H_
 #define TERN_ENGINE_DRAFT_CONTROL_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "engine/draft_calibration.h"
 #include "engine/draft_gate.h"
 #include "engine/draft_switch.h"
 #include "engine/drafter.h"
 #include "engine/generation_options.h"
+#include "engine/guess_share.h"
 #include "engine/ngram_drafter.h"
 #include "engine/planner.h"
+#include "engine/recent_gain.h"
 #include "engine/recent_median.h"
 #include "engine/stats.h"
 #include "engine/step_cost.h"
@@ -66,7 +70,17 @@ class DraftControl {
   void Run(Drafter& drafter, const DraftContext& context);
   void ProposeBeside(const DraftContext& context);
   void Plan(int32_t max_rows);
+  // Plans what the look-up alone has proposed.
+  void PlanAlone(const DraftContext& context);
   double ExpectedGain() const;
+  double DrafterPasses() const;
+
+  // What was learned of texts in one of the calibration's ranges of temperatures.
+  struct Lately {
+    DraftGate gate;  // of extra_drafters_ in mode auto
+    RecentSpeed speed;
+    GuessShare alone{1.0f};  // of the look-up's guesses in steps without another drafter
+  };
 
   const StepCost& cost_;
   NgramDrafter ngram_;
@@ -76,9 +90,11 @@ class DraftControl {
   ChainPlanner chain_;
   StaticTreePlanner static_tree_;
   DraftSwitch switch_;
-  DraftGate gate_;                  // of extra_drafters_ in mode auto
-  RecentMedian draft_seconds_;      // of theirs
-  std::vector<Drafter*> drafters_;  // of the current text; empty = plain decoding
+  GuessShare contested_{0.5f};  // of those that another drafter contests, in this text
+  RecentMedian draft_seconds_;  // of extra_drafters_
+  std::array<Lately, DraftCalibration::kRanges> by_range_;
+  Lately* lately_ = by_range_.data();  // of the current text
+  std::vector<Drafter*> drafters_;     // of the current text; empty = plain decoding
   GrammarText* grammar_ = nullptr;
   Planner* planner_ = nullptr;
   DraftMode mode_ = DraftMode::kOff;

@@ -4,27 +4,31 @@
 
 #include <cstdint>
 
+#include "engine/recent_gain.h"
+
 namespace tern {
 
-// Goes by the mean of what the drafter has gained lately. While that is a loss, a few steps in a
-// row draft now and then: a single one would find the drafter's weights gone from the cache and
-// cost more than drafting does. Fed with gains, it reads no clock itself.
+// Goes by the mean of what the drafter has gained lately. While that is a loss beyond doubt, a few
+// steps in a row draft now and then: a single one would find the drafter's weights gone from the
+// cache and cost more than drafting does. Fed with gains, it reads no clock itself.
 class DraftGate {
  public:
   // Call once before each step.
   bool ShouldDraft();
-  // What the drafter gained in a step that ShouldDraft allowed, in passes of one row: tokens
-  // expected, less the cost of their rows and of the drafter itself.
+  // What the drafter gained in a step that ShouldDraft allowed: tokens expected, less those that
+  // the time of their rows and of the drafter would have brought otherwise.
   void Report(double gain);
 
-  static constexpr int64_t kFirst = 16;  // steps that draft in any case
-  // While it does not pay, this many in a row of so many steps draft: under 2%.
-  static constexpr int64_t kProbes = 8, kProbeInterval = 512;
-  static constexpr double kRate = 1.0 / 64;  // of the latest gain in the mean
+  static constexpr int64_t kFirst = 8;     // steps that draft in any case
+  static constexpr int64_t kMemory = 256;  // steps that the mean is over
+  // While it does not pay, this many in a row of so many steps draft: under 2%, and less and less
+  // while they show nothing else.
+  static constexpr int64_t kProbes = 8, kProbeInterval = 512, kLastInterval = 4096;
 
  private:
-  int64_t reports_ = 0, closed_steps_ = 0;
-  double mean_ = 0.0;
+  bool open_ = true;
+  int64_t closed_steps_ = 0, interval_ = kProbeInterval;
+  RecentGain gains_{kMemory};  // since it opened, or of the latest probes
 };
 
 }  // namespace tern

@@ -58,6 +58,7 @@ DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
   const size_t vocabularies = heads.vocabularies.size() > 0 ? k : 1;
   for (size_t i = 0; i < vocabularies; ++i)
     vocabularies_.push_back(PackInt8(VocabularyOf(heads, model, i), tokens_));
+  PackSuccessors(heads.successors);
   rows_ = AlignedBuffer<float>(k * d);
   if (blocks_.size() > 1) inputs_ = AlignedBuffer<float>(k * d);
   if (two_matrices) {
@@ -68,6 +69,28 @@ DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
   codes_ = AlignedBuffer<int8_t>(k * PadK(d));
   scales_ = AlignedBuffer<float>(k);
   sums_ = AlignedBuffer<int32_t>(k);
+}
+
+void DraftLogits::PackSuccessors(const DraftSuccessors& from) {
+  for (size_t before = 0; before + 1 < from.starts.size(); ++before) {
+    first_successor_.push_back(static_cast<uint32_t>(successors_.size()));
+    const auto end = static_cast<size_t>(from.starts[before + 1]);
+    for (auto i = static_cast<size_t>(from.starts[before]); i < end; ++i) {
+      const auto at = std::ranges::lower_bound(tokens_, from.tokens[i]);
+      if (at == tokens_.end() || *at != from.tokens[i]) continue;
+      successors_.push_back(
+          {static_cast<uint32_t>(at - tokens_.begin()), DraftSuccessors::kWeight * from.gains[i]});
+    }
+  }
+  first_successor_.push_back(static_cast<uint32_t>(successors_.size()));
+}
+
+void DraftLogits::AddSuccessors(TokenId before, std::span<float> logits) const {
+  const auto y = static_cast<size_t>(before);
+  TERN_CHECK(logits.size() == tokens_.size()) << logits.size() << " of " << tokens_.size();
+  if (y + 1 >= first_successor_.size()) return;
+  for (uint32_t i = first_successor_[y]; i < first_successor_[y + 1]; ++i)
+    logits[successors_[i].column] += successors_[i].bonus;
 }
 
 QuantizedRows DraftLogits::Quantized(size_t first, size_t rows) {

@@ -27,6 +27,11 @@ class DraftLogits {
   // hidden [d]. A head's logits depend on nothing but hidden. Allocates nothing.
   MatView<const float> Evaluate(std::span<const float> hidden, int32_t first, int32_t count);
 
+  // Whether heads come with successors, and what these say: `logits` [tokens().size()] of a place
+  // behind the token `before`, in place. Allocates nothing.
+  bool has_successors() const { return !successors_.empty(); }
+  void AddSuccessors(TokenId before, std::span<float> logits) const;
+
   int32_t heads() const { return static_cast<int32_t>(heads_); }
   // The token of each column, rising.
   std::span<const TokenId> tokens() const { return tokens_; }
@@ -43,8 +48,16 @@ class DraftLogits {
   QuantizedRows Quantized(size_t first, size_t rows);
   void RunBlock(const Block& block, size_t first, MatView<const float> x, MatView<float> out);
 
+  struct Successor {
+    uint32_t column;  // of tokens_
+    float bonus;
+  };
+  void PackSuccessors(const DraftSuccessors& from);
+
   size_t heads_, hidden_size_;
   std::vector<TokenId> tokens_;
+  std::vector<Successor> successors_;      // of tokens_ only
+  std::vector<uint32_t> first_successor_;  // [V + 1] of each token, or none
   DraftCalibration calibration_;
   std::string mismatch_;
   std::vector<Block> blocks_;             // [L]

@@ -1,22 +1,8 @@
 #include "engine/draft_switch.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace tern {
-
-void DraftSwitch::Gains::Add(double gain, int32_t emitted) {
-  ++count;
-  const double rate = 1.0 / static_cast<double>(std::min(count, kMemory));
-  const double off = gain - mean;
-  mean += rate * off;
-  variance = (1.0 - rate) * (variance + rate * off * off);
-  tokens += rate * (emitted - tokens);
-}
-
-double DraftSwitch::Gains::StandardError() const {
-  return std::sqrt(variance / static_cast<double>(std::clamp<int64_t>(count, 1, kMemory)));
-}
 
 void DraftSwitch::BeginText() {
   on_ = true;
@@ -42,12 +28,11 @@ void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
   draft_seconds_.Add(seconds);
   const double believed = std::min(seconds, kInterrupted * draft_seconds_.Median());
   (on_ ? gains_ : probes_).Add(tokens - believed / plain, tokens);
-  if (on_ && gains_.count >= kLeast && gains_.mean + 2.0 * gains_.StandardError() < 0.0) {
+  if (on_ && gains_.gain.count() >= kLeast && gains_.gain.AtMost(2.0) < 0.0) {
     on_ = false;
     probes_ = Gains();
     steps_off_ = 0;
-  } else if (!on_ && probes_.count >= kLeastProbes &&
-             probes_.mean - 2.0 * probes_.StandardError() > 0.0) {
+  } else if (!on_ && probes_.gain.count() >= kLeastProbes && probes_.gain.AtLeast(2.0) > 0.0) {
     BeginText();
   }
 }
@@ -58,7 +43,7 @@ double DraftSwitch::plain_tokens_per_second() const {
 }
 
 double DraftSwitch::draft_tokens_per_second() const {
-  const double time = gains_.tokens - gains_.mean;  // of a drafting step, in plain steps
+  const double time = gains_.tokens - gains_.gain.mean();  // of a drafting step, in plain steps
   return time > 0.0 ? gains_.tokens / time * plain_tokens_per_second() : 0.0;
 }
 

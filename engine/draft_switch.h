@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "engine/recent_gain.h"
 #include "engine/recent_median.h"
 
 namespace tern {
@@ -39,12 +40,11 @@ class DraftSwitch {
   static constexpr double kInterrupted = 3.0;              // medians of drafting steps
 
  private:
-  // Gains of drafting steps, in plain steps: tokens emitted less time taken.
+  // Of drafting steps, in plain steps: tokens emitted less time taken.
   struct Gains {
-    int64_t count = 0;
-    double mean = 0.0, variance = 0.0, tokens = 0.0;  // means over the latest kMemory
-    void Add(double gain, int32_t emitted);
-    double StandardError() const;
+    RecentGain gain{kMemory};
+    double tokens = 0.0;  // mean of those emitted
+    void Add(double value, int32_t emitted) { tokens += gain.Add(value) * (emitted - tokens); }
   };
 
   bool on_ = true;

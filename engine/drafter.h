@@ -31,10 +31,12 @@ struct DraftContext {
   const SamplingOptions* sampling = nullptr;
   // Where the text's acceptance is drawn from rates, by what (TextRequest).
   const AcceptanceReplay* replay = nullptr;
+  // Tokens that the time of a pass of one row brings otherwise, as to the planner.
+  double speed = 1.0;
 
   // A node with a lower score is not worth a row: proposing it is work for nothing.
   float MinScore() const {
-    return cost == nullptr ? 0.0f : static_cast<float>(cost->LeastPerRow(max_rows));
+    return cost == nullptr ? 0.0f : static_cast<float>(speed * cost->LeastPerRow(max_rows));
   }
 };
 

@@ -1,7 +1,6 @@
 #include "engine/generation.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -10,45 +9,6 @@
 #include "kernels/check.h"
 
 namespace tern {
-
-void RequireTokenizerFits(const Model& model, const Tokenizer& tokenizer) {
-  if (tokenizer.vocab_size() <= model.config.vocab_size) return;
-  throw InvalidArgument("tokenizer has " + std::to_string(tokenizer.vocab_size()) +
-                        " pieces, expected at most " + std::to_string(model.config.vocab_size) +
-                        ", the model's vocabulary; use the tokenizer that belongs to the model");
-}
-
-std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
-                                  std::string_view text) {
-  if (text.empty()) throw InvalidArgument("prompt is empty, expected at least one character");
-  std::vector<TokenId> ids = tokenizer.Encode(text);
-  const bool has_bos = config.bos_token_id >= 0 && tokenizer.bos() >= 0;
-  if (has_bos && (ids.empty() || ids.front() != config.bos_token_id)) {
-    ids.insert(ids.begin(), config.bos_token_id);
-  }
-  return ids;
-}
-
-std::vector<TokenId> EosTokens(const ModelConfig& config, const Tokenizer& tokenizer) {
-  std::vector<TokenId> eos = config.eos_token_ids;
-  if (tokenizer.eos() >= 0) eos.push_back(tokenizer.eos());
-  return eos;
-}
-
-TextModel::TextModel(const Model& model_in, const Tokenizer& tokenizer_in)
-    : model(model_in), tokenizer(tokenizer_in), eos(EosTokens(model_in.config, tokenizer_in)) {
-  RequireTokenizerFits(model, tokenizer);
-  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id)
-    max_piece_bytes = std::max(max_piece_bytes, tokenizer.PieceBytes(id).size());
-}
-
-bool TextModel::IsEos(TokenId token) const {
-  return std::find(eos.begin(), eos.end(), token) != eos.end();
-}
-
-std::string_view TextModel::Piece(TokenId token) const {
-  return token < tokenizer.vocab_size() ? tokenizer.PieceBytes(token) : std::string_view();
-}
 
 void Forest::Reserve(size_t rows) {
   tokens.reserve(rows);
@@ -73,9 +33,8 @@ Generation::Generation(const TextModel& text_model, int32_t max_context, int32_t
       choice_at_(static_cast<size_t>(std::max(max_rows, max_chunk))),
       hidden_(static_cast<size_t>(text_model.model.config.hidden_size)) {
   const auto most = static_cast<size_t>(max_rows);
-  for (std::vector<int32_t>* list : {&path_, &typical_path_, &children_}) list->reserve(most);
-  verdicts_.reserve(most);
-  probabilities_.reserve(most);
+  path_.reserve(most);
+  typical_path_.Reserve(most);
   tokens_.reserve(static_cast<size_t>(max_context));
 }
 
@@ -111,7 +70,6 @@ void Generation::Check(const ModelConfig& config, std::span<const TokenId> promp
 void Generation::Begin(std::span<const TokenId> prompt, const GenerationOptions& options,
                        int32_t sequence, int32_t cached, const AcceptanceReplay* replay) {
   const Model& model = text_model_.model;
-  Check(model.config, prompt, options, max_context_);
   options_ = options;
   replay_ = replay;
   options_.max_rows = std::min(options.max_rows, max_rows_);
@@ -212,14 +170,12 @@ void Generation::TakePrompt(const ForwardResult& result, KvCache& cache, const H
 void Generation::TakeStep(const ForwardResult& result, KvCache& cache, const HiddenSink& sink) {
   path_.clear();
   emitted_ = 0;
-  typical_path_.clear();
-  if (options_.typical.on() && draft().size() > 0) FindTypicalPath(result);
-  path_.clear();
+  const std::span<const int32_t> typical_path = TypicalPathOf(result);
   int32_t node = -1;
   while (true) {
     const int32_t row = node + 1, at = choice_at_[static_cast<size_t>(row)];
-    const bool typical = path_.size() < typical_path_.size();
-    TokenId token = typical ? draft()[typical_path_[path_.size()]].token : Choose(row, at, result);
+    const bool typical = path_.size() < typical_path.size();
+    TokenId token = typical ? draft()[typical_path[path_.size()]].token : Choose(row, at, result);
     if (typical && options_.logprobs >= 0) RecordLogprobs(Logits(row, at, result), token);
     path_.push_back(row);
     if (replay_ != nullptr)
@@ -306,42 +262,14 @@ void Generation::RecordLogprobs(std::span<const float> logits, TokenId token) {
   result_.logprobs.push_back(Logprobs(logits, token, top, scratch_.sampler).logprob);
 }
 
-// Parents stand before their children: a row's children are decided once it is known that the row
-// itself is accepted.
-void Generation::FindTypicalPath(const ForwardResult& result) {
-  verdicts_.assign(static_cast<size_t>(draft().size()), {});
-  DecideChildren(-1, result);
-  for (int32_t i = 0; i < draft().size(); ++i) {
-    if (verdicts_[static_cast<size_t>(i)].accepted) DecideChildren(i, result);
-  }
-  LongestAcceptedPath(draft().nodes(), verdicts_, typical_path_);
-}
-
-// Applies the rule to the nodes below `node`.
-void Generation::DecideChildren(int32_t node, const ForwardResult& result) {
-  children_.clear();
-  for (const DraftNode& child : draft().nodes()) {
-    if (child.parent == node) children_.push_back(child.token);
-  }
-  if (children_.empty()) return;
-  // The row's history: the text and the path to it. Penalties count it.
-  path_.clear();
-  const bool counts = options_.sampling.Penalises();
-  for (int32_t i = node; counts && i >= 0; i = draft()[i].parent) path_.push_back(i);
-  for (size_t i = path_.size(); i-- > 0;) counts_.Push(draft()[path_[i]].token);
-  probabilities_.resize(children_.size());
-  const int32_t row = node + 1;
-  const double entropy =
-      TokenDistribution(Logits(row, choice_at_[static_cast<size_t>(row)], result),
-                        options_.sampling, counts_, children_, probabilities_, scratch_.sampler);
-  for (const int32_t i : path_) counts_.Pop(draft()[i].token);
-  size_t next = 0;
-  for (int32_t i = node + 1; i < draft().size(); ++i) {
-    if (draft()[i].parent != node) continue;
-    const double p = probabilities_[next++];
-    if (options_.typical.Accepts(p, entropy))
-      verdicts_[static_cast<size_t>(i)] = {true, std::log(p)};
-  }
+// The nodes that typical acceptance takes; none where the text goes without it.
+std::span<const int32_t> Generation::TypicalPathOf(const ForwardResult& result) {
+  if (!options_.typical.on() || draft().size() == 0) return {};
+  const auto logits = [this, &result](int32_t row) {
+    return Logits(row, choice_at_[static_cast<size_t>(row)], result);
+  };
+  return typical_path_.Find(draft(), options_.typical, options_.sampling, logits, counts_,
+                            scratch_.sampler);
 }
 
 std::optional<FinishReason> Generation::Append(TokenId token) {

@@ -19,38 +19,14 @@
 #include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/screened_sampler.h"
+#include "engine/text_model.h"
 #include "engine/text_stream.h"
 #include "engine/token_counts.h"
 #include "engine/token_grammar.h"
-#include "engine/tokenizer.h"
 #include "engine/transformer.h"
+#include "engine/typical_path.h"
 
 namespace tern {
-
-// Throws Error(kInvalidArgument) where `tokenizer` has ids that `model` has no vectors for.
-void RequireTokenizerFits(const Model& model, const Tokenizer& tokenizer);
-
-// Ids of a prompt's text, behind the beginning-of-sequence token where both the model's
-// configuration and the tokenizer have one. Throws Error(kInvalidArgument) where `text` is empty.
-std::vector<TokenId> EncodePrompt(const ModelConfig& config, const Tokenizer& tokenizer,
-                                  std::string_view text);
-
-// The tokens that end a text: the configuration's and the tokenizer's.
-std::vector<TokenId> EosTokens(const ModelConfig& config, const Tokenizer& tokenizer);
-
-// A model and its tokenizer, and what all texts from them share.
-struct TextModel {
-  // Throws as RequireTokenizerFits does. Both outlive this.
-  TextModel(const Model& model_in, const Tokenizer& tokenizer_in);
-  bool IsEos(TokenId token) const;
-  // A model may have more rows in its vocabulary than the tokenizer has pieces: those are empty.
-  std::string_view Piece(TokenId token) const;
-
-  const Model& model;
-  const Tokenizer& tokenizer;
-  std::vector<TokenId> eos;
-  size_t max_piece_bytes = 0;
-};
 
 // What texts need for a moment while a token is chosen; one serves all of them.
 struct ChoiceScratch {
@@ -86,12 +62,12 @@ class Generation {
              const StepCost& cost, ChoiceScratch& scratch,
              std::vector<std::unique_ptr<Drafter>> drafters, std::unique_ptr<Planner> planner);
 
-  // What Begin would throw: Error(kInvalidArgument) for options out of range, an empty prompt, one
-  // that leaves no room in `max_context`, or an id outside the vocabulary.
+  // Throws Error(kInvalidArgument) for what Begin does not take: options out of range, an empty
+  // prompt, one that leaves no room in `max_context`, or an id outside the vocabulary.
   static void Check(const ModelConfig& config, std::span<const TokenId> prompt,
                     const GenerationOptions& options, int32_t max_context);
-  // A new text in the cache's `sequence`, of which the first `cached` tokens are committed already.
-  // `replay` as in TextRequest; it outlives the text.
+  // A new text in the cache's `sequence`, its first `cached` tokens committed already. `replay` as
+  // in TextRequest; it outlives the text. REQUIRES what Check, with this place's context, lets by.
   void Begin(std::span<const TokenId> prompt, const GenerationOptions& options, int32_t sequence,
              int32_t cached, const AcceptanceReplay* replay = nullptr);
 
@@ -139,8 +115,7 @@ class Generation {
   std::span<const float> Logits(int32_t row, int32_t at, const ForwardResult& result);
   TokenId Sample(std::span<const float> logits);
   void RecordLogprobs(std::span<const float> logits, TokenId token);
-  void FindTypicalPath(const ForwardResult& result);
-  void DecideChildren(int32_t node, const ForwardResult& result);
+  std::span<const int32_t> TypicalPathOf(const ForwardResult& result);
   const TokenMask* Allowed() { return grammar_ ? &grammar_->Allowed() : nullptr; }
   std::optional<FinishReason> Append(TokenId token);
   void Count(int32_t emitted);
@@ -161,11 +136,7 @@ class Generation {
   int32_t first_row_ = 0, rows_ = 0;
   std::vector<int32_t> choice_at_;  // [rows] place among the pass's logits or bounds, or -1
   std::vector<int32_t> path_;       // [max_rows]
-  // Of typical acceptance, [max_rows]: the nodes accepted by it, and what it is found with.
-  std::vector<int32_t> typical_path_;
-  std::vector<TypicalVerdict> verdicts_;
-  std::vector<TokenId> children_;
-  std::vector<double> probabilities_;
+  TypicalPath typical_path_;
   int32_t emitted_ = 0;  // 0 where it was the prompt's
   double draft_seconds_ = 0.0, plan_seconds_ = 0.0;
 

@@ -1,6 +1,7 @@
 #include "engine/kv_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/check.h"
 
@@ -32,7 +33,7 @@ KvCache::KvCache(const ModelConfig& config, int32_t max_sequences, int32_t max_c
   v_ = AlignedBuffer<std::byte>(layer_bytes_ * static_cast<size_t>(layers_));
   sequences_.resize(static_cast<size_t>(max_sequences));
   tables_.resize(static_cast<size_t>(max_sequences) * static_cast<size_t>(table_width_));
-  block_references_.resize(static_cast<size_t>(max_blocks));
+  blocks_.resize(static_cast<size_t>(max_blocks));
   free_blocks_.reserve(static_cast<size_t>(max_blocks));
   for (int32_t block = max_blocks; block-- > 0;) free_blocks_.push_back(block);
 }
@@ -55,7 +56,7 @@ int32_t KvCache::AddSequence() {
 void KvCache::RemoveSequence(int32_t sequence) {
   Sequence& s = At(sequence);
   s.length = s.pending = 0;
-  ReleaseBlocksBehind(sequence);
+  LeaveBlocksBehind(sequence);
   s.active = false;
 }
 
@@ -89,7 +90,7 @@ int32_t KvCache::AppendPending(int32_t sequence) {
   if (slot / kBlock == s.blocks) {
     const int32_t block = free_blocks_.back();
     free_blocks_.pop_back();
-    block_references_[static_cast<size_t>(block)] = 1;
+    Use(block);
     Table(sequence)[s.blocks++] = block;
   }
   ++s.pending;
@@ -107,7 +108,7 @@ void KvCache::Commit(int32_t sequence, std::span<const int32_t> path) {
   }
   s.length += kept;
   s.pending = 0;
-  ReleaseBlocksBehind(sequence);
+  LeaveBlocksBehind(sequence);
 }
 
 void KvCache::CommitAll(int32_t sequence) {
@@ -123,9 +124,10 @@ void KvCache::Truncate(int32_t sequence, int32_t length) {
   TERN_CHECK(s.pending == 0 && length >= 0 && length <= s.length)
       << "to " << length << " of " << s.length << " tokens, " << s.pending << " pending rows";
   s.length = length;
-  ReleaseBlocksBehind(sequence);
-  TERN_CHECK(length % kBlock == 0 || References(Table(sequence)[length / kBlock]) == 1)
-      << "block " << length / kBlock << " is shared";
+  LeaveBlocksBehind(sequence);
+  if (length % kBlock == 0) return;
+  const Block& last = blocks_[static_cast<size_t>(Table(sequence)[length / kBlock])];
+  TERN_CHECK(last.users == 1 && !last.retained) << "block " << length / kBlock << " is shared";
 }
 
 void KvCache::Share(int32_t sequence, std::span<const int32_t> blocks) {
@@ -133,20 +135,50 @@ void KvCache::Share(int32_t sequence, std::span<const int32_t> blocks) {
   TERN_CHECK(s.blocks == 0 && blocks.size() * kKvBlock <= static_cast<size_t>(max_context_))
       << s.blocks << " blocks in use, " << blocks.size() << " to share";
   for (const int32_t block : blocks) {
-    Retain(block);
+    const Block& b = blocks_[static_cast<size_t>(block)];
+    TERN_CHECK(b.users > 0 || b.retained) << "block " << block << " is free";
+    Use(block);
     Table(sequence)[s.blocks++] = block;
   }
   s.length = s.blocks * kBlock;
 }
 
+void KvCache::Exchange(int32_t sequence, int32_t index, int32_t block) {
+  TERN_CHECK(index >= 0 && index < At(sequence).length / kBlock)
+      << "block " << index << " of " << At(sequence).length << " tokens";
+  TERN_CHECK(blocks_[static_cast<size_t>(block)].retained) << "block " << block;
+  Use(block);
+  Leave(std::exchange(Table(sequence)[index], block));
+}
+
 void KvCache::Retain(int32_t block) {
-  TERN_CHECK(References(block) > 0) << "block " << block << " is free";
-  ++block_references_[static_cast<size_t>(block)];
+  Block& b = blocks_[static_cast<size_t>(block)];
+  TERN_CHECK(b.users > 0 && !b.retained) << "block " << block << " with " << b.users << " users";
+  b.retained = true;
 }
 
 void KvCache::Release(int32_t block) {
-  TERN_CHECK(References(block) > 0) << "block " << block << " is free";
-  if (--block_references_[static_cast<size_t>(block)] == 0) free_blocks_.push_back(block);
+  Block& b = blocks_[static_cast<size_t>(block)];
+  TERN_CHECK(b.retained) << "block " << block << " is not retained";
+  b.retained = false;
+  if (b.users > 0) return;
+  --idle_blocks_;
+  free_blocks_.push_back(block);
+}
+
+void KvCache::Use(int32_t block) {
+  Block& b = blocks_[static_cast<size_t>(block)];
+  if (b.users++ == 0 && b.retained) --idle_blocks_;
+}
+
+void KvCache::Leave(int32_t block) {
+  Block& b = blocks_[static_cast<size_t>(block)];
+  if (--b.users > 0) return;
+  if (b.retained) {
+    ++idle_blocks_;
+  } else {
+    free_blocks_.push_back(block);
+  }
 }
 
 const int32_t* KvCache::BlockTable(int32_t sequence) const {
@@ -205,11 +237,11 @@ void KvCache::CopySlot(int32_t sequence, int32_t from, int32_t to) {
   }
 }
 
-void KvCache::ReleaseBlocksBehind(int32_t sequence) {
+void KvCache::LeaveBlocksBehind(int32_t sequence) {
   Sequence& s = At(sequence);
   const int32_t needed = BlocksOf(int64_t{s.length} + s.pending);
   while (s.blocks > needed) {
-    Release(Table(sequence)[--s.blocks]);
+    Leave(Table(sequence)[--s.blocks]);
   }
 }
 

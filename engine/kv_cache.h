@@ -59,14 +59,20 @@ class KvCache {
 
   // The sequence's blocks in order; the first Length() / 64 are full of committed tokens.
   const int32_t* BlockTable(int32_t sequence) const;
-  // Full blocks can be shared: an empty sequence begins with the committed tokens in `blocks`, and
-  // whoever retains a block keeps it from being given to others when its sequences are gone.
+  // Full blocks can be shared: an empty sequence begins with the committed tokens in `blocks`,
+  // which sequences use or which are retained.
   void Share(int32_t sequence, std::span<const int32_t> blocks);
+  // The sequence uses the retained `block` in place of its `index`-th one. REQUIRES both to hold
+  // the same committed tokens behind the same others: then they hold the same keys and values.
+  void Exchange(int32_t sequence, int32_t index, int32_t block);
+  // A retained block is not given to others when its sequences are gone. One owner may retain
+  // blocks, each once and while a sequence uses it.
   void Retain(int32_t block);
   void Release(int32_t block);
-  int32_t References(int32_t block) const {  // sequences and retainers
-    return block_references_[static_cast<size_t>(block)];
-  }
+  // Sequences that use the block.
+  int32_t Users(int32_t block) const { return blocks_[static_cast<size_t>(block)].users; }
+  // Retained blocks that no sequence uses.
+  int32_t IdleBlocks() const { return idle_blocks_; }
   KvLayerView Layer(int32_t layer) const;
   // K and V of KV head `head` of the row in `slot`, [head_dim] each: rounded to the cache's type,
   // and as attention reads them.
@@ -82,6 +88,10 @@ class KvCache {
     int32_t pending = 0;  // behind them
     int32_t blocks = 0;   // entries of the block table in use
   };
+  struct Block {
+    int32_t users = 0;  // sequences; above 1 once prefixes are shared
+    bool retained = false;
+  };
 
   Sequence& At(int32_t sequence);
   const Sequence& At(int32_t sequence) const;
@@ -89,7 +99,9 @@ class KvCache {
   // Where the slot's block of the KV head begins, in k_ and v_.
   size_t BlockOffset(int32_t layer, int32_t sequence, int32_t slot, int32_t head) const;
   void CopySlot(int32_t sequence, int32_t from, int32_t to);
-  void ReleaseBlocksBehind(int32_t sequence);  // those that no committed or pending row lies in
+  void Use(int32_t block);
+  void Leave(int32_t block);
+  void LeaveBlocksBehind(int32_t sequence);  // those that no committed or pending row lies in
 
   int32_t layers_, kv_heads_, head_dim_, max_context_;
   int32_t table_width_;  // blocks that max_context_ slots need
@@ -100,8 +112,8 @@ class KvCache {
   std::vector<Sequence> sequences_;   // [max_sequences]
   std::vector<int32_t> tables_;       // [max_sequences, table_width]
   std::vector<int32_t> free_blocks_;  // a stack
-  std::vector<int32_t>
-      block_references_;  // [max_blocks]; 0 = free. Above 1 once prefixes are shared
+  std::vector<Block> blocks_;         // [max_blocks]
+  int32_t idle_blocks_ = 0;
 };
 
 }  // namespace tern

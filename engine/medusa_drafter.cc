@@ -20,7 +20,11 @@ MedusaDrafter::MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_no
       values_(logits_->tokens().size()),
       noise_(values_.size()) {
   firsts_.reserve(static_cast<size_t>(heads_));
-  choices_.resize(static_cast<size_t>(heads_) * top_);
+  if (logits_->has_successors()) {
+    given_.resize(static_cast<size_t>(heads_) * values_.size());
+    heard_.resize(values_.size());
+  }
+  choices_.resize(static_cast<size_t>(heads_ + (given_.empty() ? 0 : max_nodes_)) * top_);
   // Every node added closes one candidate and opens two.
   open_.reserve(static_cast<size_t>(max_nodes_) + 2);
 }
@@ -67,21 +71,21 @@ void MedusaDrafter::LearnFrom(const DraftContext& context) {
   proposed_at_ = 0;
 }
 
-// Whether a node deeper than `depth` can make the step faster, in tokens per unit of time, than the
-// best chain down to `depth` does: no such node is likelier than the best one at `depth`.
+// Whether nodes deeper than `depth` can gain more than the best chain down to `depth` does: none of
+// them is likelier than the best one at `depth`.
 bool MedusaDrafter::DeeperMayPay(const DraftContext& context, int32_t depth) const {
   float path = 1.0f;
-  double tokens = 1.0, best = 1.0, bound = 0.0;
+  double tokens = 1.0, best = 1.0 - context.speed, bound = best;
   for (int32_t m = 2; m <= context.max_rows; ++m) {
     const bool known = m - 1 <= depth;
     if (known) path *= At(m - 1, 0).probability;
     if (!(path >= min_score_)) return false;  // also NaN: heads whose products overflow
     if (context.cost == nullptr) continue;
     tokens += path;
-    double& speed = known ? best : bound;
-    speed = std::max(speed, tokens / context.cost->Relative(m));
+    double& gain = known ? best : bound;
+    gain = std::max(gain, tokens - context.speed * context.cost->Relative(m));
   }
-  return context.cost == nullptr || bound > best * (1.0 + kLeastGain);
+  return context.cost == nullptr || bound > best + kLeastGain;
 }
 
 // Fills choices_ of the first heads, `count` at most; returns how many.
@@ -93,8 +97,13 @@ int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count)
   while (more > 0) {
     const MatView<const float> logits = logits_->Evaluate(context.hidden, done, more);
     for (size_t i = 0; i < logits.rows; ++i, ++done) {
-      Choose(context, done + 1, logits.RowSpan(i),
-             std::span(choices_).subspan(static_cast<size_t>(done) * top_, top_));
+      if (given_.empty()) {
+        Choose(context, done + 1, logits.RowSpan(i), List(done));
+        continue;
+      }
+      std::ranges::copy(logits.RowSpan(i),
+                        given_.begin() + static_cast<std::ptrdiff_t>(done * logits.cols));
+      FillList(context, done + 1, done == 0 ? context.tokens.back() : At(done, 0).token, done);
     }
     while (useful < done && DeeperMayPay(context, useful)) ++useful;
     more = useful == done && done < count && DeeperMayPay(context, done) ? 1 : 0;
@@ -103,28 +112,67 @@ int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count)
   return done;
 }
 
-void MedusaDrafter::Open(float parent_score, int32_t parent, int32_t depth, int32_t rank) {
-  const float score = parent_score * At(depth, rank).probability;
-  if (score >= min_score_) open_.push_back({score, parent_score, parent, depth, rank});
+// Ranks that can reach min_score_: of r candidates, the last claims no more than 1 / r.
+int32_t MedusaDrafter::UsefulRanks(const DraftContext& context) const {
+  const float temperature = context.sampling == nullptr ? 0.0f : context.sampling->temperature;
+  const auto most = static_cast<int32_t>(top_);
+  int32_t ranks = 1;
+  while (ranks < most) {
+    const float claimed = 1.0f / static_cast<float>(ranks + 1);
+    if (calibration_.Rate(temperature, static_cast<size_t>(ranks), claimed) < min_score_) break;
+    ++ranks;
+  }
+  return ranks;
+}
+
+void MedusaDrafter::FillList(const DraftContext& context, int32_t depth, TokenId before,
+                             int32_t list) {
+  const size_t n = heard_.size();
+  std::ranges::copy(std::span(given_).subspan(static_cast<size_t>(depth - 1) * n, n),
+                    heard_.begin());
+  logits_->AddSuccessors(before, heard_);
+  Choose(context, depth, heard_, List(list));
+}
+
+// The list of the children of `node`, whose token is `token`.
+int32_t MedusaDrafter::ListBehind(const DraftContext& context, const Candidate& node,
+                                  TokenId token) {
+  const bool likeliest = node.list == node.depth - 1 && node.rank == 0;
+  if (given_.empty() || likeliest) return node.depth;
+  FillList(context, node.depth + 1, token, lists_);
+  return lists_++;
+}
+
+void MedusaDrafter::Open(Candidate node) {
+  node.score = node.parent_score * InList(node.list, node.rank).probability;
+  if (node.score >= min_score_) open_.push_back(node);
 }
 
 // Best first: the next node is the likeliest one that could be added. It opens its first child and
 // its next sibling, both less likely, so the nodes are the best ones of all paths.
-void MedusaDrafter::Grow(int32_t depth, DraftTree& tree) {
+void MedusaDrafter::Grow(const DraftContext& context, int32_t depth, DraftTree& tree) {
   open_.clear();
-  Open(1.0f, -1, 1, 0);
+  lists_ = heads_;
+  Open({.score = 0.0f, .parent_score = 1.0f, .parent = -1, .depth = 1, .rank = 0, .list = 0});
   for (int32_t added = 0; added < max_nodes_ && !open_.empty(); ++added) {
     const auto best =
         std::max_element(open_.begin(), open_.end(),
                          [](const Candidate& a, const Candidate& b) { return a.score < b.score; });
-    const Candidate node = *best;
+    Candidate node = *best;
     *best = open_.back();
     open_.pop_back();
-    const int32_t index = tree.Add(node.parent, At(node.depth, node.rank).token, node.score);
+    const TokenId token = InList(node.list, node.rank).token;
+    const int32_t index = tree.Add(node.parent, token, node.score);
     if (index < 0) return;
-    if (node.depth < depth) Open(node.score, index, node.depth + 1, 0);
-    if (node.rank + 1 < static_cast<int32_t>(top_))
-      Open(node.parent_score, node.parent, node.depth, node.rank + 1);
+    if (node.depth < depth) {
+      Open({.score = 0.0f,
+            .parent_score = node.score,
+            .parent = index,
+            .depth = node.depth + 1,
+            .rank = 0,
+            .list = ListBehind(context, node, token)});
+    }
+    if (++node.rank < ranks_) Open(node);
   }
 }
 
@@ -133,13 +181,14 @@ void MedusaDrafter::Propose(const DraftContext& context, DraftTree& tree) {
   if (depth < 1 || context.hidden.empty()) return;
   LearnFrom(context);
   min_score_ = std::max(kMinScore, context.MinScore());
+  ranks_ = UsefulRanks(context);
   const int32_t evaluated = EvaluateHeads(context, depth);
   if (evaluated < 1) return;
   CheckOffset(context.tokens);
   proposed_at_ = context.tokens.size();
   firsts_.clear();
   for (int32_t d = 1; d <= evaluated; ++d) firsts_.push_back(At(d, 0));
-  Grow(evaluated, tree);
+  Grow(context, evaluated, tree);
 }
 
 // Only where the text does not repeat a token: there head 1 is right to predict the root again.

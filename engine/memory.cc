@@ -3,23 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
-#include <limits>
 #include <optional>
 
 #include "engine/error.h"
 #include "engine/numa.h"
+#include "engine/system_fields.h"
 
 namespace tern {
 namespace {
 
-// "MemAvailable:  1234 kB", free pages and caches that can be dropped.
+// Free pages, and caches that can be dropped.
 size_t SystemAvailable() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string name; file >> name;) {
-    if (size_t kilobytes; name == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return SIZE_MAX;
+  return SystemFieldBytes("/proc/meminfo", "MemAvailable").value_or(SIZE_MAX);
 }
 
 std::optional<size_t> ReadNumber(const char* path) {

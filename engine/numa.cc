@@ -9,12 +9,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/system_fields.h"
 
 namespace tern {
 namespace {
@@ -39,16 +39,11 @@ std::string FirstLine(const std::filesystem::path& path) {
 
 // Lines "Node 0 MemFree:  1234 kB".
 void ReadMemory(const std::filesystem::path& path, NumaNode& node) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string word, name;
-    size_t number, kilobytes;
-    if (!(words >> word >> number >> name >> kilobytes)) continue;
-    if (name == "MemTotal:") node.memory_bytes = kilobytes * 1024;
-    if (name == "MemFree:" || name == "Active(file):" || name == "Inactive(file):")
-      node.available_bytes += kilobytes * 1024;
-  }
+  const auto bytes = [&](const std::string& name) {
+    return SystemFieldBytes(path, "Node " + std::to_string(node.id) + " " + name).value_or(0);
+  };
+  node.memory_bytes = bytes("MemTotal");
+  node.available_bytes = bytes("MemFree") + bytes("Active(file)") + bytes("Inactive(file)");
 }
 
 std::vector<int> AllowedCpus() {

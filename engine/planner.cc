@@ -54,13 +54,13 @@ void BestFirstPlanner::Plan(const DraftTree& proposed, int32_t max_rows, DraftTr
 // may pay where one alone does not.
 int32_t BestFirstPlanner::BestCount(const DraftTree& proposed, int32_t most) const {
   int32_t best = 0;
-  double best_speed = 1.0, tokens = 1.0;  // a step of one row emits one token
+  double best_gain = 1.0 - speed_, tokens = 1.0;  // a step of one row emits one token
   for (int32_t count = 1; count <= most; ++count) {
-    tokens += proposed[order_[static_cast<size_t>(count - 1)]].score;
-    const double speed = tokens / cost_.Relative(count + 1);
-    if (speed < best_speed) continue;
+    tokens += static_cast<double>(proposed[order_[static_cast<size_t>(count - 1)]].score);
+    const double gain = tokens - speed_ * cost_.Relative(count + 1);
+    if (gain < best_gain) continue;
     best = count;
-    best_speed = speed;
+    best_gain = gain;
   }
   return best;
 }

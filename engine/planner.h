@@ -19,17 +19,23 @@ class Planner {
   virtual void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) = 0;
 };
 
-// The nodes with the best scores, as many as give the most tokens expected per unit of time.
+// The nodes with the best scores, as many as bring more tokens than their time does otherwise: with
+// the speed that steps have on the whole, that is where the tokens of all steps per time of all
+// steps are most (Dinkelbach 1967, on ratios of sums).
 class BestFirstPlanner : public Planner {
  public:
   // `cost` outlives the planner.
   BestFirstPlanner(int32_t capacity, const StepCost& cost);
   void Plan(const DraftTree& proposed, int32_t max_rows, DraftTree& kept) override;
+  // Tokens that the time of a pass of one row brings otherwise, at least 1; plain decoding's 1
+  // until this is called.
+  void SetSpeed(double speed) { speed_ = speed; }
 
  private:
   int32_t BestCount(const DraftTree& proposed, int32_t most) const;
 
   const StepCost& cost_;
+  double speed_ = 1.0;
   std::vector<int32_t> order_, placed_;  // [capacity]
 };
 

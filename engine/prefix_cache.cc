@@ -46,6 +46,7 @@ void PrefixCache::Insert(int32_t sequence, std::span<const TokenId> tokens) {
   int32_t parent = -1;
   for (size_t i = 0; (i + 1) * kBlock <= tokens.size(); ++i) {
     const std::span<const TokenId> held = BlockOf(tokens, i);
+    const int32_t block = cache_.BlockTable(sequence)[i];
     int32_t node = Child(parent, held);
     if (node < 0) {
       if (free_nodes_.empty()) {
@@ -54,11 +55,12 @@ void PrefixCache::Insert(int32_t sequence, std::span<const TokenId> tokens) {
       }
       node = free_nodes_.back();
       free_nodes_.pop_back();
-      const int32_t block = cache_.BlockTable(sequence)[i];
       cache_.Retain(block);
       nodes_[static_cast<size_t>(node)] = {parent, block, 0, clock_, {held.begin(), held.end()}};
       children_.emplace(Key(parent, held), node);
       if (parent >= 0) ++nodes_[static_cast<size_t>(parent)].children;
+    } else if (const int32_t known = nodes_[static_cast<size_t>(node)].block; known != block) {
+      cache_.Exchange(sequence, static_cast<int32_t>(i), known);
     }
     nodes_[static_cast<size_t>(node)].used = clock_;
     parent = node;
@@ -80,7 +82,7 @@ bool PrefixCache::MakeFree(int32_t wanted) {
     int32_t oldest = -1;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       const Node& node = nodes_[i];
-      if (node.used == 0 || node.children > 0 || cache_.References(node.block) > 1) continue;
+      if (node.used == 0 || node.children > 0 || cache_.Users(node.block) > 0) continue;
       if (oldest < 0 || node.used < nodes_[static_cast<size_t>(oldest)].used)
         oldest = static_cast<int32_t>(i);
     }
@@ -88,14 +90,6 @@ bool PrefixCache::MakeFree(int32_t wanted) {
     Forget(oldest);
   }
   return true;
-}
-
-// A sequence that uses a block uses all before it, so what nobody uses is a part with all of its
-// continuations.
-int32_t PrefixCache::unused() const {
-  return static_cast<int32_t>(std::ranges::count_if(nodes_, [&](const Node& node) {
-    return node.used > 0 && cache_.References(node.block) == 1;
-  }));
 }
 
 }  // namespace tern

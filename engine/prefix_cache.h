@@ -17,19 +17,21 @@ namespace tern {
 // Not thread-safe: the cache's owner's.
 class PrefixCache {
  public:
-  // `cache` outlives this.
+  // `cache` outlives this; nobody else retains its blocks.
   explicit PrefixCache(KvCache& cache) : cache_(cache) {}
 
   // Fills `blocks` with the longest chain of known blocks that `tokens` begins with, at least one
   // token short of all of them: behind that one the text goes on.
   void Find(std::span<const TokenId> tokens, std::vector<int32_t>& blocks);
-  // Remembers the full blocks of a sequence whose committed tokens are `tokens`.
+  // Remembers the full blocks of a sequence whose committed tokens are `tokens`. Where others came
+  // first with the same tokens, the sequence goes on with their blocks and gives its own back.
   void Insert(int32_t sequence, std::span<const TokenId> tokens);
   // Forgets blocks that no sequence uses, the longest unused first and never one whose continuation
   // is still known, until `wanted` blocks are free. False where there are not so many.
   bool MakeFree(int32_t wanted);
-  // Blocks that MakeFree could free.
-  int32_t unused() const;
+  // Blocks that MakeFree could free. A sequence that uses a known block uses all known ones before
+  // it, so what nobody uses is a part with all of its continuations.
+  int32_t unused() const { return cache_.IdleBlocks(); }
 
  private:
   struct Node {

@@ -7,6 +7,7 @@
 #include "engine/error.h"
 #include "kernels/check.h"
 #include "kernels/parallel.h"
+#include "kernels/thread_team.h"
 
 namespace tern {
 namespace {
@@ -254,13 +255,14 @@ void Scheduler::AddPrompts() {
 }
 
 bool Scheduler::Step() {
+  const TeamScope team;
   Admit();
   EndFinished();  // those cancelled since the last step
   if (running_.empty()) {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     return false;
   }
-  if (ThreadCount() != threads_.most()) threads_ = ThreadChoice(ThreadCount(), fixed_threads_);
+  if (ThreadCount() != threads_.most()) threads_ = ThreadChoices(ThreadCount(), fixed_threads_);
   const WithThreads restore(ThreadCount());
   const Clock::time_point start = Clock::now();
   forest_.Clear();
@@ -269,7 +271,8 @@ bool Scheduler::Step() {
   const int32_t rows = forest_.rows();
   // Each sequence may begin a block, and its rows fill others.
   if (prefixes_) prefixes_->MakeFree(rows / kBlock + static_cast<int32_t>(running_.size()));
-  if (rows < kFewRows) SetThreadCount(prompt_rows_ > 0 ? threads_.chosen() : threads_.Next());
+  if (rows < kFewRows && rows > 0)
+    SetThreadCount(prompt_rows_ > 0 ? threads_.chosen(rows) : threads_.Next(rows));
   const Clock::time_point pass_start = Clock::now();
   const ForwardResult result = Forward(text_model_.model, forest_.batch(), cache_, workspace_);
   const double pass_seconds = SecondsSince(pass_start);
@@ -315,7 +318,7 @@ void Scheduler::ReportCosts(double pass_seconds, double step_seconds) {
   }
   if (prompt_rows_ > 0) return;  // neither says what steps cost
   cost_.Report(rows, pass_seconds);
-  if (rows < kFewRows) threads_.Report(pass_seconds / cost_.OfPass(rows));
+  if (rows < kFewRows) threads_.Report(rows, pass_seconds / cost_.OfPass(rows));
   const double one_row = step_seconds / cost_.OfPass(rows);
   for (Running& running : running_) {
     if (!running.in_pass) continue;
@@ -346,7 +349,7 @@ void Scheduler::EndFinished() {
       continue;
     }
     text.Cancel();
-    text.timings().threads = threads_.chosen();
+    text.timings().threads = threads_.chosen(1);
     const int32_t sequence = text.sequence();
     cache_.DropPending(sequence);
     Remember(text);

@@ -78,8 +78,8 @@ class Scheduler {
   Scheduler(const Model& model, const Tokenizer& tokenizer, const SchedulerLimits& limits,
             const DraftingParts& drafting = {});
 
-  // Throws what Generation::Check does, and Error(kInvalidArgument) for a text that could never fit
-  // the cache.
+  // Throws what Generation::Check does. What that lets pass fits the cache, which has room for a
+  // whole context.
   Id Submit(TextRequest request);
   // The text ends with kCancelled before the next pass, if it has not ended by then.
   void Cancel(Id id);
@@ -136,7 +136,7 @@ class Scheduler {
   StepCost cost_;
   JointPlanner joint_;
   bool fixed_threads_;
-  ThreadChoice threads_;
+  ThreadChoices threads_;
   RecentMedian prompt_row_seconds_;  // of passes of many prompt rows, by row
 
   std::vector<std::unique_ptr<Generation>> places_;  // [max_sequences]

@@ -1,6 +1,8 @@
 #include "engine/thread_choice.h"
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 
 namespace tern {
 
@@ -38,6 +40,21 @@ void ThreadChoice::EndTrial(bool change) {
   interval_ = change ? kFirstInterval : std::clamp(2 * interval_, kFirstInterval, kLastInterval);
   if (change) chosen_ = 1 - chosen_;
   settled_ = seconds_[chosen_].Median();
+}
+
+namespace {
+constexpr size_t kSizes = 5;
+}
+
+ThreadChoices::ThreadChoices(int most, bool fixed) : choices_(kSizes, ThreadChoice(most, fixed)) {}
+
+const ThreadChoice& ThreadChoices::At(int32_t rows) const {
+  const auto size = static_cast<size_t>(std::bit_width(static_cast<uint32_t>(rows - 1)));
+  return choices_[std::min(size, kSizes - 1)];
+}
+
+ThreadChoice& ThreadChoices::At(int32_t rows) {
+  return const_cast<ThreadChoice&>(std::as_const(*this).At(rows));
 }
 
 }  // namespace tern

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "engine/recent_median.h"
 
@@ -50,6 +51,24 @@ class ThreadChoice {
   int64_t passes_ = 0;         // since the last trial
   int64_t interval_ = kTrial;  // the first trial follows the first passes
   double settled_ = 0.0;       // the chosen one's median when the last trial ended
+};
+
+// A choice for each size of pass: what does not pay for one row may for eight.
+class ThreadChoices {
+ public:
+  ThreadChoices(int most, bool fixed);
+
+  // As those of ThreadChoice, for passes of `rows` >= 1 rows.
+  int Next(int32_t rows) const { return At(rows).Next(); }
+  void Report(int32_t rows, double seconds) { At(rows).Report(seconds); }
+  int chosen(int32_t rows) const { return At(rows).chosen(); }
+  int most() const { return choices_[0].most(); }
+
+ private:
+  const ThreadChoice& At(int32_t rows) const;
+  ThreadChoice& At(int32_t rows);
+
+  std::vector<ThreadChoice> choices_;  // of 1, 2, 3 to 4, 5 to 8, and more rows
 };
 
 }  // namespace tern

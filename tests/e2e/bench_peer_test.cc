@@ -45,11 +45,7 @@ class BenchPeer : public testing::Test {
   }
   void ExpectError(const std::string& peer, int status, const std::string& words,
                    const std::vector<std::string>& more = {}) {
-    const ProgramResult result = Run(peer, more);
-    EXPECT_EQ(result.status, status);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
-    EXPECT_EQ(result.out, "");
+    ExpectFailure(Run(peer, more), {words}, status);
   }
   const TempDir dir_;
 };
@@ -59,7 +55,7 @@ TEST_F(BenchPeer, StandsBesideTheSameWork) {
   const std::string peer = Script("peer", "printf '%s\\n' \"$@\" >> '" + log + "'\n" + kEntries);
   const ProgramResult result = Run(peer + " -m 'a model.gguf'", {"--json"});
   ASSERT_EQ(result.status, 0) << result.err;
-  const json answer = json::parse(result.out);
+  const json answer = JsonOf(result);
   std::map<std::string, double> times;
   for (const json& entry : answer["peer"]) {
     times[std::to_string(entry["rows"].get<int>()) + " " + entry["tern"].get<std::string>()] =

@@ -21,9 +21,7 @@ ProgramResult Bench(std::vector<std::string> arguments, const char* threads = "1
 
 json BenchJson(std::vector<std::string> arguments, const char* threads = "1") {
   arguments.push_back("--json");
-  const ProgramResult result = Bench(std::move(arguments), threads);
-  EXPECT_EQ(result.status, 0) << result.err;
-  return json::parse(result.out);
+  return JsonOf(Bench(std::move(arguments), threads));
 }
 
 const std::vector<std::string> kTiny = {"--synthetic", "tiny", "--rows",    "1,3",
@@ -125,10 +123,7 @@ TEST(Bench, AgainstAnotherBinary) {
 
 TEST(Bench, SaysWhatItCannotMeasure) {
   const auto expect = [](std::vector<std::string> arguments, int status, const char* words) {
-    const ProgramResult result = Bench(std::move(arguments));
-    EXPECT_EQ(result.status, status);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
+    ExpectFailure(Bench(std::move(arguments)), {words}, status);
   };
   expect({"--synthetic", "huge"}, 1, "expected one of bitnet-2b-4t");
   expect({"--synthetic", "tiny", "--context", "600"}, 1, "the model has 512");

@@ -6,11 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/support/run_program.h"
@@ -50,9 +48,7 @@ class ChatTest : public ::testing::Test {
   json Generate(const std::string& prompt, std::vector<std::string> more = {}) {
     more.insert(more.begin(), {TERN_PROGRAM, "generate", "--model", model_, "--max-tokens", "20",
                                "--ignore-eos", "--json", "--prompt", prompt});
-    const ProgramResult result = RunProgram(more);
-    EXPECT_EQ(result.status, 0) << result.err;
-    return json::parse(result.out);
+    return JsonOf(RunProgram(more));
   }
 
   TempDir dir_;
@@ -162,8 +158,6 @@ class Terminal {
     close(fd_);
   }
   void Type(const std::string& keys) {
-    // The prompt is shown just before keys are read one by one; until then Ctrl-C is a signal.
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
     ASSERT_EQ(write(fd_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
   }
   // Until the terminal shows `text` behind what was awaited before; at most a minute.
@@ -182,6 +176,13 @@ class Terminal {
       seen_.append(buffer, static_cast<size_t>(got));
     }
   }
+  // Types `keys` and awaits each of `texts`, one behind the other.
+  testing::AssertionResult Answers(const std::string& keys, const std::vector<std::string>& texts) {
+    Type(keys);
+    testing::AssertionResult shown = testing::AssertionSuccess();
+    for (size_t i = 0; shown && i < texts.size(); ++i) shown = Shows(texts[i]);
+    return shown;
+  }
   // Exit status, or -signal.
   int Wait() {
     if (child_ <= 0) return status_;
@@ -198,32 +199,36 @@ class Terminal {
   size_t from_ = 0;
 };
 
+constexpr char kCtrlC[] = "\x03", kCtrlD[] = "\x04";
+constexpr char kPrompt[] = "> ";
+
+// Ctrl-C as soon as the answer to `line` begins, which has an "a"; then `cancelled` is shown, and a
+// prompt.
+testing::AssertionResult CancelsAnswer(Terminal& terminal, const std::string& line,
+                                       const std::string& cancelled) {
+  const auto begun = terminal.Answers(line + "\n", {line + "\r\n", "a"});
+  return begun ? terminal.Answers(kCtrlC, {cancelled, kPrompt}) : begun;
+}
+
 TEST_F(ChatTest, OnATerminal) {
   const std::string history = dir_ / "history";
   {
     Terminal terminal({TERN_PROGRAM, "chat", "--model", model_, "--max-tokens", "20",
                        "--ignore-eos", "--history", history});
     ASSERT_TRUE(terminal.Shows("/help lists commands"));
-    ASSERT_TRUE(terminal.Shows("> "));
-    terminal.Type("the cat\n");
-    ASSERT_TRUE(terminal.Shows("20 tokens at "));
-    ASSERT_TRUE(terminal.Shows("> "));
-    terminal.Type("/foo\n");
-    ASSERT_TRUE(terminal.Shows("tern: /foo is no command"));
-    ASSERT_TRUE(terminal.Shows("> "));
-    terminal.Type("half a line\x03");
-    ASSERT_TRUE(terminal.Shows("Ctrl-C again or Ctrl-D leaves"));
-    ASSERT_TRUE(terminal.Shows("> "));
-    terminal.Type("\x04");
+    ASSERT_TRUE(terminal.Shows(kPrompt));
+    ASSERT_TRUE(terminal.Answers("the cat\n", {"20 tokens at ", kPrompt}));
+    ASSERT_TRUE(terminal.Answers("/foo\n", {"tern: /foo is no command", kPrompt}));
+    ASSERT_TRUE(terminal.Answers(std::string("half a line") + kCtrlC,
+                                 {"Ctrl-C again or Ctrl-D leaves", kPrompt}));
+    terminal.Type(kCtrlD);
     EXPECT_EQ(terminal.Wait(), 0);
   }
   EXPECT_EQ(ReadFile(history), "the cat\n/foo\n");
   Terminal again({TERN_PROGRAM, "chat", "--model", model_, "--history", history});
-  ASSERT_TRUE(again.Shows("> "));
-  again.Type("\x03");
-  ASSERT_TRUE(again.Shows("Ctrl-C again"));
-  ASSERT_TRUE(again.Shows("> "));
-  again.Type("\x03");
+  ASSERT_TRUE(again.Shows(kPrompt));
+  ASSERT_TRUE(again.Answers(kCtrlC, {"Ctrl-C again", kPrompt}));
+  again.Type(kCtrlC);
   EXPECT_EQ(again.Wait(), 0);
 }
 
@@ -234,23 +239,12 @@ TEST_F(ChatTest, CtrlCEndsTheAnswerAndASecondLeaves) {
   const std::string file = dir_ / "chat.json";
   Terminal terminal({TERN_PROGRAM, "chat", "--model", model_, "--max-tokens",
                      std::to_string(kContext), "--ignore-eos", "--draft", "off"});
-  ASSERT_TRUE(terminal.Shows("> "));
-  terminal.Type("the cat\n");
-  ASSERT_TRUE(terminal.Shows("the cat\r\n"));
-  ASSERT_TRUE(terminal.Shows("a"));  // of the answer
-  terminal.Type("\x03");
-  ASSERT_TRUE(terminal.Shows("(cancelled), draft off"));
-  ASSERT_TRUE(terminal.Shows("> "));
-  terminal.Type("/save " + file + "\n");
-  ASSERT_TRUE(terminal.Shows("> "));
+  ASSERT_TRUE(terminal.Shows(kPrompt));
+  ASSERT_TRUE(CancelsAnswer(terminal, "the cat", "(cancelled), draft off"));
+  ASSERT_TRUE(terminal.Answers("/save " + file + "\n", {kPrompt}));
   EXPECT_EQ(json::parse(ReadFile(file)).at("messages").size(), 2U);
-  terminal.Type("/regenerate\n");
-  ASSERT_TRUE(terminal.Shows("/regenerate\r\n"));
-  ASSERT_TRUE(terminal.Shows("a"));
-  terminal.Type("\x03");
-  ASSERT_TRUE(terminal.Shows("(cancelled)"));
-  ASSERT_TRUE(terminal.Shows("> "));
-  terminal.Type("\x03");
+  ASSERT_TRUE(CancelsAnswer(terminal, "/regenerate", "(cancelled)"));
+  terminal.Type(kCtrlC);
   EXPECT_EQ(terminal.Wait(), 0);
 }
 

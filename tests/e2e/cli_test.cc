@@ -53,14 +53,6 @@ class CliTest : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Tern(arguments);
   }
-  static void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words,
-                            int status = 1) {
-    EXPECT_EQ(result.status, status) << result.err;
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_EQ(result.out, "");
-    for (const std::string& word : words)
-      EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
-  }
   static std::string Model() { return *shared_ / "model"; }
 
   // A copy of the model for a test to damage.

@@ -27,9 +27,7 @@ class ConvertTest : public ::testing::Test {
   }
   json Json(std::vector<std::string> arguments) {
     arguments.push_back("--json");
-    const ProgramResult result = Tern(std::move(arguments));
-    EXPECT_EQ(result.status, 0) << result.err;
-    return json::parse(result.out, nullptr, false);
+    return JsonOf(Tern(std::move(arguments)));
   }
   json Generate(const std::string& model, std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"generate",      "--model",      model, "--prompt",
@@ -39,10 +37,7 @@ class ConvertTest : public ::testing::Test {
     return Json(arguments);
   }
   void ExpectFailure(std::vector<std::string> arguments, int status, const std::string& what) {
-    const ProgramResult result = Tern(std::move(arguments));
-    EXPECT_EQ(result.status, status);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    tern::ExpectFailure(Tern(std::move(arguments)), {what}, status);
   }
 
   TempDir dir_;

@@ -50,12 +50,10 @@ class Copy {
   TempDir dir_;
 };
 
-void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words) {
-  EXPECT_EQ(result.status, 1) << result.out << result.err;
-  EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-  for (const std::string& word : words) {
-    EXPECT_NE(result.err.find(word), std::string::npos) << word << " in " << result.err;
-  }
+// One line says `words`, below the checks that passed.
+void ExpectProblem(ProgramResult result, const std::vector<std::string>& words) {
+  result.out.clear();
+  ExpectFailure(result, words);
 }
 
 TEST(DoctorTest, PassesOnEveryInstructionSet) {
@@ -99,7 +97,7 @@ TEST(DoctorTest, OneWrongByteOfTheWeightsIsFound) {
     copy.Change("model.safetensors",
                 [&](std::string& bytes) { bytes[at] = static_cast<char>(before ^ 0x01); });
     const ProgramResult result = DoctorOf(copy.path());
-    ExpectFailure(result, {"self-test", "fetch the model again"});
+    ExpectProblem(result, {"self-test", "fetch the model again"});
     EXPECT_NE(result.out.find("WRONG"), std::string::npos) << result.out;
     copy.Change("model.safetensors", [&](std::string& bytes) { bytes[at] = before; });
   }
@@ -118,11 +116,11 @@ TEST(DoctorTest, EveryPartOfARecordingCounts) {
   };
   const json golden = json::parse(whole);
   const float logit = golden["runs"][1]["logits"][5];
-  ExpectFailure(with("/fingerprint", "another"), {"weights", "fingerprint"});
-  ExpectFailure(with("/runs/1/logits/5", logit + 0.2f), {"sampled run: logit of token 5"});
-  ExpectFailure(with("/runs/0/ids/3", 7), {"greedy run"});
-  ExpectFailure(with("/runs/0/margins", json::array()), {"tern_golden.json", "sizes"});
-  ExpectFailure(with("/runs/0/prompt/0", 1 << 20), {"tern_golden.json", "ids"});
+  ExpectProblem(with("/fingerprint", "another"), {"weights", "fingerprint"});
+  ExpectProblem(with("/runs/1/logits/5", logit + 0.2f), {"sampled run: logit of token 5"});
+  ExpectProblem(with("/runs/0/ids/3", 7), {"greedy run"});
+  ExpectProblem(with("/runs/0/margins", json::array()), {"tern_golden.json", "sizes"});
+  ExpectProblem(with("/runs/0/prompt/0", 1 << 20), {"tern_golden.json", "ids"});
 }
 
 // Another model has no recording: it is held to itself.
@@ -138,8 +136,8 @@ TEST(DoctorTest, ARecordingIsMadeAndPasses) {
 
 TEST(DoctorTest, AModelThatDoesNotLoadIsOneOfTheFindings) {
   const TempDir dir;
-  ExpectFailure(DoctorOf(dir.path()), {"self-test", "tokenizer"});
-  ExpectFailure(Doctor({"--model", "/no/such/model"}), {"no such model"});
+  ExpectProblem(DoctorOf(dir.path()), {"self-test", "tokenizer"});
+  ExpectProblem(Doctor({"--model", "/no/such/model"}), {"no such model"});
 }
 
 TEST(DoctorTest, ATokenizerOfAnotherModelIsNamed) {
@@ -147,8 +145,8 @@ TEST(DoctorTest, ATokenizerOfAnotherModelIsNamed) {
   WriteTextModelDir(dir / "m");
   fs::copy_file(kModel + "/tokenizer.model", dir / "m/tokenizer.model",
                 fs::copy_options::overwrite_existing);
-  ExpectFailure(DoctorOf(dir / "m"), {"self-test", "use the tokenizer that belongs to the model"});
-  ExpectFailure(DoctorOf(kModel + "/config.json"), {"neither a model's folder nor a GGUF file"});
+  ExpectProblem(DoctorOf(dir / "m"), {"self-test", "use the tokenizer that belongs to the model"});
+  ExpectProblem(DoctorOf(kModel + "/config.json"), {"neither a model's folder nor a GGUF file"});
 }
 
 // I2_S in the other order is another model.

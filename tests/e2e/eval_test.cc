@@ -28,16 +28,7 @@ class EvalTest : public ::testing::Test {
   }
   json Eval(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"eval", "--prompts", prompts_, "--json"});
-    const ProgramResult result = Tern(std::move(arguments));
-    EXPECT_EQ(result.status, 0) << result.err;
-    return json::parse(result.out);
-  }
-  void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words) {
-    EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_EQ(result.out, "");
-    for (const std::string& word : words)
-      EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
+    return JsonOf(Tern(std::move(arguments)));
   }
 
   TempDir dir_;
@@ -334,10 +325,8 @@ TEST_F(EvalTest, PerplexityOfATextFile) {
   ExpectFailure(Tern({"eval", "--perplexity", text, "--context", "100000"}), {"context", "100000"});
   ExpectFailure(Tern({"eval", "--perplexity", dir_.Write("e.txt", "")}), {"tokens"});
   EXPECT_EQ(Tern({"eval"}).status, 2);
-  const ProgramResult wrong = Tern({"eval", "--perplexity", text, "--kv-type", "fp8"});
-  EXPECT_EQ(wrong.status, 2);
-  EXPECT_EQ(wrong.ErrorLines(), 1) << wrong.err;
-  EXPECT_NE(wrong.err.find("--kv-type: fp8 not in {bf16,int8}"), std::string::npos) << wrong.err;
+  ExpectFailure(Tern({"eval", "--perplexity", text, "--kv-type", "fp8"}),
+                {"--kv-type: fp8 not in {bf16,int8}"}, 2);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "engine/numa.h"
 #include "kernels/dispatch.h"
+#include "tests/support/json_validator.h"
 #include "tests/support/model_dir.h"
 #include "tests/support/run_program.h"
 #include "tests/support/tiny_model.h"
@@ -37,17 +38,11 @@ class GenerateTest : public ::testing::Test {
   }
   json Json(std::vector<std::string> arguments) {
     arguments.push_back("--json");
-    const ProgramResult result = Tern(std::move(arguments));
-    EXPECT_EQ(result.status, 0) << result.err;
-    return json::parse(result.out);
+    return JsonOf(Tern(std::move(arguments)));
   }
   // The operation or its usage fails with one line that says `what`.
   void ExpectFailure(std::vector<std::string> arguments, int status, const std::string& what) {
-    const ProgramResult result = Tern(std::move(arguments));
-    EXPECT_EQ(result.status, status);
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
-    EXPECT_EQ(result.out, "");
+    tern::ExpectFailure(Tern(std::move(arguments)), {what}, status);
   }
 
   TempDir dir_;
@@ -116,6 +111,57 @@ TEST_F(GenerateTest, TheTextDoesNotDependOnDraftsRowsAndThreads) {
   }
   EXPECT_GT(accepted, 50);
   EXPECT_EQ(by_drafters, accepted);
+}
+
+TEST_F(GenerateTest, TheTextIsWhatASchemaAsksForHoweverItDrafts) {
+  // Objects that begin alike: what the look-up drafts is often right.
+  const std::string schema = R"({"type": "array", "minItems": 3, "maxItems": 3, "items":
+      {"type": "object", "properties": {"animal": {"enum": ["cat", "dog"]},
+       "legs": {"type": "integer", "minimum": 0, "maximum": 8}}, "required": ["animal", "legs"]}})";
+  const std::vector<std::string> request = {
+      "--prompt",      "the cat", "--max-tokens",  "400",
+      "--temperature", "0.3",     "--json-schema", dir_.Write("schema.json", schema)};
+  const auto ask = [&](const std::string& draft) {
+    std::vector<std::string> words = request;
+    words.insert(words.end(), {"--draft", draft});
+    return Json(words);
+  };
+  const json plain = ask("off");
+  EXPECT_EQ(plain["finish_reason"], "stop");
+  const json value = json::parse(plain["text"].get<std::string>(), nullptr, false);
+  ASSERT_FALSE(value.is_discarded()) << plain["text"];
+  EXPECT_TRUE(JsonValidator(json::parse(schema)).Valid(value)) << plain["text"];
+  for (const char* draft : {"auto", "tree", "chain", "ngram"}) {
+    const json drafted = ask(draft);
+    EXPECT_EQ(drafted["token_ids"], plain["token_ids"]) << draft;
+    EXPECT_EQ(drafted["finish_reason"], "stop") << draft;
+    // Whether auto drafts is a matter of time.
+    const int least = draft == std::string("auto") ? 0 : 10;
+    EXPECT_GE(drafted["timings"]["accepted"], least) << draft;
+  }
+}
+
+TEST_F(GenerateTest, AnyJsonObject) {
+  const json result = Json({"--prompt", "the cat", "--max-tokens", "400", "--json-object",
+                            "--temperature", "1", "--seed", "3"});
+  EXPECT_EQ(result["text"].get<std::string>().front(), '{');
+  ASSERT_EQ(result["finish_reason"], "stop") << result["text"];
+  EXPECT_TRUE(json::parse(result["text"].get<std::string>(), nullptr, false).is_object());
+}
+
+TEST_F(GenerateTest, SchemasThatCannotBeFollowedAreOneLine) {
+  const auto fails = [&](const std::string& path, const std::string& what) {
+    ExpectFailure({"--prompt", "a", "--json-schema", path}, 1, what);
+  };
+  fails(dir_ / "missing", "missing: no such file");
+  fails("", "no such file");
+  fails(dir_.Write("not.json", R"({"properties": {"a": {"not": {}}}})"),
+        "not.json: schema at #/properties/a: the keyword \"not\" is not supported");
+  fails(dir_.Write("cut.json", "{"), "cut.json: schema is not JSON");
+  const std::string any = dir_.Write("any.json", "{}");
+  ExpectFailure({"--prompt", "a", "--json-schema", any, "--ignore-eos"}, 2, "excludes");
+  ExpectFailure({"--prompt", "a", "--json-object", "--ignore-eos"}, 2, "excludes");
+  ExpectFailure({"--prompt", "a", "--json-schema", any, "--json-object"}, 2, "excludes");
 }
 
 TEST_F(GenerateTest, StreamsTheTextAndSumsUpOnStderr) {

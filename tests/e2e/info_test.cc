@@ -25,9 +25,7 @@ ProgramResult Info(const std::string& path, std::vector<std::string> more = {}) 
 
 json InfoJson(const std::string& path, std::vector<std::string> more = {}) {
   more.push_back("--json");
-  const ProgramResult result = Info(path, more);
-  EXPECT_EQ(result.status, 0) << result.err;
-  return json::parse(result.out, nullptr, false);
+  return JsonOf(Info(path, more));
 }
 
 void ExpectHas(const std::string& text, const std::string& part) {
@@ -180,10 +178,7 @@ TEST(InfoTest, FailuresAreOneLine) {
   std::filesystem::create_directory(dir / "empty");
   for (const std::string& path :
        {dir / "none", dir / "empty", dir.Write("text", "not a model at all")}) {
-    const ProgramResult result = Info(path);
-    EXPECT_EQ(result.status, 1) << path;
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_EQ(result.out, "");
+    ExpectFailure(Info(path), {});
   }
 }
 

@@ -53,34 +53,31 @@ class Lossless : public ::testing::TestWithParam<std::tuple<bool, KvType>> {
     variants_.push_back(
         {name, std::make_unique<Generator>(model_, tokenizer_, limits), mode, max_rows, nullptr});
   }
+  void AddDrafting(const std::string& name, std::vector<std::unique_ptr<Drafter>> drafters,
+                   int32_t max_rows, GeneratorLimits limits, DraftMode mode = DraftMode::kAuto) {
+    // Without a planner of its own, mode auto turns drafts off by the clock.
+    std::unique_ptr<Planner> planner;
+    if (mode == DraftMode::kAuto) planner = std::make_unique<BestFirstPlanner>(512, kFreeRows);
+    variants_.push_back({name,
+                         std::make_unique<Generator>(model_, tokenizer_, limits,
+                                                     std::move(drafters), std::move(planner)),
+                         mode, max_rows, nullptr});
+  }
   // N-gram drafts, as many as fit: how many pay depends on time.
   void AddNgram(const std::string& name, int32_t max_rows, GeneratorLimits limits) {
-    variants_.push_back({name,
-                         std::make_unique<Generator>(
-                             model_, tokenizer_, limits, std::vector<std::unique_ptr<Drafter>>(),
-                             std::make_unique<BestFirstPlanner>(512, kFreeRows)),
-                         DraftMode::kAuto, max_rows, nullptr});
+    AddDrafting(name, {}, max_rows, limits);
   }
   void AddRandom(const std::string& name, int32_t nodes, int32_t max_rows, GeneratorLimits limits) {
-    std::vector<std::unique_ptr<Drafter>> drafters;
-    drafters.push_back(std::make_unique<RandomDrafter>(model_.config.vocab_size, nodes, 5));
-    variants_.push_back(
-        {name,
-         std::make_unique<Generator>(model_, tokenizer_, limits, std::move(drafters),
-                                     std::make_unique<BestFirstPlanner>(512, kFreeRows)),
-         DraftMode::kAuto, max_rows, nullptr});
+    AddDrafting(name,
+                OneDrafter(std::make_unique<RandomDrafter>(model_.config.vocab_size, nodes, 5)),
+                max_rows, limits);
   }
   void AddOracle(const std::string& name, int32_t depth, int32_t width, int32_t max_rows,
                  GeneratorLimits limits) {
     auto oracle = std::make_unique<OracleDrafter>(depth, width, model_.config.vocab_size, 9);
     OracleDrafter* told = oracle.get();
-    std::vector<std::unique_ptr<Drafter>> drafters;
-    drafters.push_back(std::move(oracle));
-    variants_.push_back(
-        {name,
-         std::make_unique<Generator>(model_, tokenizer_, limits, std::move(drafters),
-                                     std::make_unique<BestFirstPlanner>(512, kFreeRows)),
-         DraftMode::kAuto, max_rows, told});
+    AddDrafting(name, OneDrafter(std::move(oracle)), max_rows, limits);
+    variants_.back().oracle = told;
   }
   // Wrong heads, which guess beside n-gram look-up. `scale` 0: every head repeats the backbone's
   // own guess; huge: their products overflow.
@@ -91,14 +88,7 @@ class Lossless : public ::testing::TestWithParam<std::tuple<bool, KvType>> {
   void AddHeads(const std::string& name, MedusaHeads made, int32_t max_rows, GeneratorLimits limits,
                 DraftMode mode = DraftMode::kAuto) {
     auto heads = std::make_shared<const MedusaHeads>(std::move(made));
-    std::vector<std::unique_ptr<Drafter>> drafters = MakeDrafters(model_, heads, max_rows);
-    // Without a planner of its own, mode auto turns drafts off by the clock.
-    std::unique_ptr<Planner> planner;
-    if (mode == DraftMode::kAuto) planner = std::make_unique<BestFirstPlanner>(512, kFreeRows);
-    variants_.push_back({name,
-                         std::make_unique<Generator>(model_, tokenizer_, limits,
-                                                     std::move(drafters), std::move(planner)),
-                         mode, max_rows, nullptr});
+    AddDrafting(name, MakeDrafters(model_, heads, max_rows), max_rows, limits, mode);
   }
   static bool Tied() { return std::get<0>(GetParam()); }
   void AddAllVariants(GeneratorLimits limits) {

@@ -61,11 +61,6 @@ class TokenizeTest : public ::testing::Test {
     EXPECT_EQ(result.status, 0) << result.err;
     return result.out;
   }
-  void ExpectFailure(const ProgramResult& result, const std::string& word) {
-    EXPECT_EQ(result.status, 1) << result.err;
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
-    EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
-  }
 
   TempDir dir_;
 };
@@ -143,7 +138,7 @@ TEST_F(TokenizeTest, TrainsATokenizerThatPacks) {
   EXPECT_EQ(Tern({"--tokenizer", out, "--out", dir_ / "packed", path}).status, 0);
   EXPECT_EQ(Tern({"--tokenizer", out, "--unpack", dir_ / "packed"}).out, text);
   // A second training must not touch the first one's files.
-  ExpectFailure(Tern(train), "exists already");
+  ExpectFailure(Tern(train), {"exists already"});
   EXPECT_EQ(ReadFile(out + "/tokenizer.model"), model);
   EXPECT_EQ(dir_.Names(), (std::vector<std::string>{"packed", "text", "tokenizer"}));
 }
@@ -153,38 +148,38 @@ TEST_F(TokenizeTest, BadInputIsOneLineAndLeavesNothing) {
   const std::string junk =
       dir_.Write("junk", "not a token file, but longer than its header of sixty-four bytes..");
   const std::vector<std::string> before = dir_.Names();
-  ExpectFailure(Pack({dir_ / "absent"}), "absent");
-  ExpectFailure(Pack({dir_.path()}), dir_.path());
-  ExpectFailure(Pack({empty}), "no text");
+  ExpectFailure(Pack({dir_ / "absent"}), {"absent"});
+  ExpectFailure(Pack({dir_.path()}), {dir_.path()});
+  ExpectFailure(Pack({empty}), {"no text"});
   ExpectFailure(Tern({"--tokenizer", dir_ / "absent", "--out", dir_ / "packed", text}),
-                "tokenizer.model");
+                {"tokenizer.model"});
   ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", dir_ / "no/such/packed", text}),
-                "no/such");
-  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", dir_ / "absent"}), "absent");
+                {"no/such"});
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", dir_ / "absent"}), {"absent"});
   ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", junk, "--out", dir_ / "back"}),
-                "junk");
+                {"junk"});
   ExpectFailure(Tern({"--train", "--vocab-size", "9999", "--out", dir_ / "made", text}),
-                "vocabulary");
-  ExpectFailure(Tern({"--train", "--out", dir_ / "text", text}), "exists already");
-  ExpectFailure(Tern({"--train", "--out", dir_ / "made", empty}), "holds no text");
+                {"vocabulary"});
+  ExpectFailure(Tern({"--train", "--out", dir_ / "text", text}), {"exists already"});
+  ExpectFailure(Tern({"--train", "--out", dir_ / "made", empty}), {"holds no text"});
   EXPECT_EQ(dir_.Names(), before);
 }
 
 // `tern tokenize --out *.txt` is how a text would be lost.
 TEST_F(TokenizeTest, TextsAreNotReplaced) {
   const std::string text = dir_.Write("text", "The cat.\n"), other = dir_.Write("other", "Hi.\n");
-  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", text, text}), "also the input");
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", text, text}), {"also the input"});
   ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", text, other}),
-                "exists and is not a packed token file");
+                {"exists and is not a packed token file"});
   EXPECT_EQ(ReadFile(text), "The cat.\n");
   ASSERT_EQ(Pack({text}).status, 0);
   const std::string packed = ReadFile(dir_ / "packed");
   ExpectFailure(
       Tern({"--tokenizer", kTokenizer, "--unpack", dir_ / "packed", "--out", dir_ / "packed"}),
-      "also the input");
+      {"also the input"});
   EXPECT_EQ(ReadFile(dir_ / "packed"), packed);
   EXPECT_EQ(Pack({other}).status, 0) << "token files are made again";
-  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", dir_.path(), text}), "is a folder");
+  ExpectFailure(Tern({"--tokenizer", kTokenizer, "--out", dir_.path(), text}), {"is a folder"});
 }
 
 TEST_F(TokenizeTest, TheTokenizersFileIsAGoodNameToo) {
@@ -200,7 +195,7 @@ TEST_F(TokenizeTest, DamagedTokenFilesAreErrors) {
   const std::string good = ReadFile(dir_ / "packed");
   const auto expect_bad = [&](std::string content, const std::string& word) {
     const std::string path = dir_.Write("damaged", content);
-    ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", path}), word);
+    ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", path}), {word});
   };
   expect_bad(good.substr(0, good.size() - 1), "damaged");
   expect_bad(good.substr(0, 40), "damaged");
@@ -218,13 +213,13 @@ TEST_F(TokenizeTest, AFullDiskIsAnError) {
   for (int i = 0; i < 2000; ++i) text += "The cat sat on the mat.\n";
   ASSERT_EQ(Pack({dir_.Write("text", text)}).status, 0);
   ExpectFailure(Tern({"--tokenizer", kTokenizer, "--unpack", dir_ / "packed"}, "/dev/full"),
-                "stdout");
+                {"stdout"});
   // A file size limit stands for a full disk: writing fails half way.
   const std::vector<std::string> before = dir_.Names();
   const std::string command = std::string("trap '' XFSZ; ulimit -f 4; exec ") + TERN_PROGRAM +
                               " tokenize --tokenizer " + kTokenizer + " --out " +
                               (dir_ / "limited") + " " + (dir_ / "text");
-  ExpectFailure(RunProgram({"/bin/sh", "-c", command}), "limited");
+  ExpectFailure(RunProgram({"/bin/sh", "-c", command}), {"limited"});
   EXPECT_EQ(dir_.Names(), before);
 }
 
@@ -239,9 +234,7 @@ TEST_F(TokenizeTest, WrongUsageExitsWithTwo) {
         {"--unpack", "x", "--json"},
         {"--type", "wordpiece", "--train"},
         {"--nonsense"}}) {
-    const ProgramResult result = Tern(arguments);
-    EXPECT_EQ(result.status, 2) << result.err;
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    ExpectFailure(Tern(arguments), {}, 2);
   }
 }
 

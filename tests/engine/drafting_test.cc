@@ -1,6 +1,8 @@
 // The n-gram drafter and the switch that turns drafting off.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "engine/draft_switch.h"
 #include "engine/ngram_drafter.h"
 #include "engine/planner.h"
+#include "engine/recent_gain.h"
 #include "engine/step_cost.h"
 
 namespace tern {
@@ -210,22 +213,87 @@ TEST(StepCost, BelievesNothingOutsideItsBoundsAndForgetsWhatIsStale) {
   EXPECT_DOUBLE_EQ(cost.Relative(2), 2.0);
 }
 
-TEST(BestFirstPlanner, KeepsTheNodesOfTheBestSpeed) {
+TEST(BestFirstPlanner, KeepsTheNodesThatBringMoreThanTheirTimeDoesOtherwise) {
   DraftTree proposed(16), kept(16);
   int32_t parent = -1;
   for (const float score : {0.9f, 0.6f, 0.5f, 0.1f}) parent = proposed.Add(parent, 1, score);
   proposed.Add(-1, 2, 0.05f);
-  const auto nodes = [&](const StepCost& cost) {
+  const auto nodes = [&](const StepCost& cost, double speed) {
     BestFirstPlanner planner(16, cost);
+    planner.SetSpeed(speed);
     planner.Plan(proposed, 16, kept);
     return kept.size();
   };
-  EXPECT_EQ(nodes(StepCost(0.0)), 5);
-  // At a share of 0.5: tokens per time are 1.9 / 1.5 = 1.27 with one node, 2.5 / 2 = 1.25 with two.
-  EXPECT_EQ(nodes(StepCost(0.5)), 1);
-  // At 0.3: 1.9 / 1.3 = 1.46, 2.5 / 1.6 = 1.56, 3 / 1.9 = 1.58, 3.1 / 2.2 = 1.41.
-  EXPECT_EQ(nodes(StepCost(0.3)), 3);
-  EXPECT_EQ(nodes(StepCost(1.0)), 0);
+  EXPECT_EQ(nodes(StepCost(0.0), 1.0), 5);
+  // A row takes half a pass, which brings half a token otherwise: one node is likelier than 0.5 and
+  // one as likely. At 1.3 tokens a pass, 0.65 is asked of it.
+  EXPECT_EQ(nodes(StepCost(0.45), 1.0), 3);
+  EXPECT_EQ(nodes(StepCost(0.5), 1.3), 1);
+  EXPECT_EQ(nodes(StepCost(0.3), 1.0), 3);
+  EXPECT_EQ(nodes(StepCost(0.3), 1.8), 2);
+  EXPECT_EQ(nodes(StepCost(1.0), 1.0), 0);
+}
+
+// Planned by the speed that the steps themselves have, they emit more in all their time than where
+// every step has the best speed of its own.
+TEST(BestFirstPlanner, AllStepsTogetherAreFasterThanEachAtItsBestSpeed) {
+  std::mt19937_64 random(5);
+  const StepCost cost(0.4);
+  BestFirstPlanner planner(16, cost);
+  RecentSpeed speed;
+  double planned_tokens = 0.0, planned_time = 0.0, own_tokens = 0.0, own_time = 0.0;
+  DraftTree kept(16);
+  for (int step = 0; step < 4000; ++step) {
+    DraftTree proposed(16);
+    const float sure = random() % 2 == 0 ? 0.93f : 0.45f;  // easy and hard places of a text
+    float score = 1.0f;
+    for (int32_t parent = -1; parent < 7;) parent = proposed.Add(parent, 1, score *= sure);
+    planner.SetSpeed(speed.Value());
+    planner.Plan(proposed, 16, kept);
+    double tokens = 1.0;
+    for (const DraftNode& node : kept.nodes()) tokens += static_cast<double>(node.score);
+    const double time = cost.Relative(kept.size() + 1);
+    planned_tokens += tokens;
+    planned_time += time;
+    std::bernoulli_distribution more(tokens - std::floor(tokens));
+    speed.Add(static_cast<int32_t>(tokens) + (more(random) ? 1 : 0), time);
+    double best_tokens = 1.0, best_time = 1.0;
+    tokens = 1.0;
+    for (int32_t i = 0; i < proposed.size(); ++i) {
+      tokens += static_cast<double>(proposed[i].score);
+      if (tokens / cost.Relative(i + 2) < best_tokens / best_time) continue;
+      best_tokens = tokens;
+      best_time = cost.Relative(i + 2);
+    }
+    own_tokens += best_tokens;
+    own_time += best_time;
+  }
+  EXPECT_GT(planned_tokens / planned_time, own_tokens / own_time * 1.01);
+}
+
+TEST(RecentSpeed, IsTokensOfAllStepsPerTimeOfAllStepsAndAtLeastPlain) {
+  RecentSpeed speed;
+  EXPECT_EQ(speed.Value(), 1.0);
+  for (int step = 0; step < 2000; ++step)
+    speed.Add(step % 2 == 0 ? 4 : 1, step % 2 == 0 ? 2.0 : 1.2);
+  EXPECT_NEAR(speed.Value(), 2.5 / 1.6, 0.02);
+  for (int step = 0; step < 2000; ++step) speed.Add(1, 1.5);
+  EXPECT_EQ(speed.Value(), 1.0);
+}
+
+TEST(RecentGain, MeanAndErrorAreThoseOfTheLatestValues) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> draw(0.5, 2.0);
+  RecentGain gain(100);
+  for (int i = 0; i < 50; ++i) gain.Add(draw(random));
+  const double error = gain.mean() - gain.AtLeast(1.0);
+  EXPECT_NEAR(error, 2.0 / std::sqrt(50.0), 0.08);  // its own error is a tenth of it
+  EXPECT_DOUBLE_EQ(gain.AtMost(2.0), gain.mean() + 2.0 * error);
+  for (int i = 0; i < 1000; ++i) gain.Add(-7.0);
+  EXPECT_NEAR(gain.mean(), -7.0, 0.01);
+  gain.Clear();
+  EXPECT_EQ(gain.count(), 0);
+  EXPECT_EQ(gain.mean(), 0.0);
 }
 
 TEST(DraftTree, ANodeKnowsWhoProposedItAndCountsOnce) {
@@ -278,6 +346,24 @@ TEST(DraftGate, NoiseAroundAGainLeavesItOpen) {
   EXPECT_EQ(drafted, 1000);
 }
 
+// Gains of single steps differ by far more than their mean from zero.
+TEST(DraftGate, AGainOnTheWholeStaysOpenAndALossCloses) {
+  const auto drafted_of = [](double mean) {
+    std::mt19937_64 random(11);
+    std::normal_distribution<double> draw(mean, 0.4);
+    DraftGate gate;
+    int64_t drafted = 0;
+    for (int32_t step = 0; step < 20000; ++step) {
+      if (!gate.ShouldDraft()) continue;
+      ++drafted;
+      gate.Report(draw(random));
+    }
+    return drafted;
+  };
+  EXPECT_GT(drafted_of(0.1), 19000);
+  EXPECT_LT(drafted_of(-0.1), 2000);
+}
+
 TEST(DraftGate, WhatDoesNotPayIsProbedUntilItDoes) {
   DraftGate gate;
   int64_t drafted = 0;
@@ -292,8 +378,11 @@ TEST(DraftGate, WhatDoesNotPayIsProbedUntilItDoes) {
   run(1000, -0.1);
   EXPECT_GE(drafted, DraftGate::kFirst);
   EXPECT_LE(drafted, DraftGate::kFirst + 1000 / DraftGate::kProbeInterval * DraftGate::kProbes);
+  run(20000, -0.1);  // after 1,024, 2,048 and 4,096 steps, and then every 4,096
+  EXPECT_LE(drafted, 7 * DraftGate::kProbes);
+  EXPECT_GE(drafted, 5 * DraftGate::kProbes);
   run(8000, 0.4);
-  EXPECT_GT(drafted, 4000);
+  EXPECT_GT(drafted, 3000);
 }
 
 }  // namespace

@@ -174,9 +174,8 @@ TEST_F(GeneratorTest, TimingsAddUp) {
 }
 
 TEST_F(GeneratorTest, AutoStopsUselessDrafting) {
-  std::vector<std::unique_ptr<Drafter>> drafters;
-  drafters.push_back(std::make_unique<RandomDrafter>(259, 100, 1));
-  Generator generator(model_, tokenizer_, {}, std::move(drafters));
+  Generator generator(model_, tokenizer_, {},
+                      OneDrafter(std::make_unique<RandomDrafter>(259, 100, 1)));
   GenerationOptions options;
   options.max_tokens = 400;
   options.max_rows = 64;  // 64 rows a step, next to none of them accepted
@@ -196,9 +195,8 @@ class ComplainingDrafter : public RandomDrafter {
 };
 
 TEST_F(GeneratorTest, TimingsSayWhatIsWrongWithADrafter) {
-  std::vector<std::unique_ptr<Drafter>> drafters;
-  drafters.push_back(std::make_unique<ComplainingDrafter>(259, 4, 1));
-  Generator generator(model_, tokenizer_, {}, std::move(drafters));
+  Generator generator(model_, tokenizer_, {},
+                      OneDrafter(std::make_unique<ComplainingDrafter>(259, 4, 1)));
   GenerationOptions options;
   options.max_tokens = 8;
   const auto reason = [&](DraftMode mode) {

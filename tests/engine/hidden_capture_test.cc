@@ -87,10 +87,8 @@ class OracleGenerator {
     text.insert(text.end(), plain_.begin(), plain_.end());
     auto oracle = std::make_unique<OracleDrafter>(5, width, 259, 11);
     oracle->SetText(std::move(text));
-    std::vector<std::unique_ptr<Drafter>> drafters;
-    drafters.push_back(std::move(oracle));
-    generator_ =
-        std::make_unique<Generator>(model, tokenizer, GeneratorLimits{}, std::move(drafters));
+    generator_ = std::make_unique<Generator>(model, tokenizer, GeneratorLimits{},
+                                             OneDrafter(std::move(oracle)));
   }
   const std::vector<TokenId>& plain() const { return plain_; }
   Generator& generator() { return *generator_; }

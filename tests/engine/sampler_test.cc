@@ -9,8 +9,8 @@
 #include <random>
 #include <vector>
 
-#include "engine/error.h"
 #include "kernels/vector_math.h"
+#include "tests/support/validation_text.h"
 
 namespace tern {
 namespace {
@@ -283,16 +283,8 @@ TEST(Logprobs, AreTheLogSoftmaxOfTheRawLogits) {
 }
 
 TEST(SamplingOptions, OutOfRangeNamesFieldValueAndRange) {
-  const auto message = [](auto change) -> std::string {
-    SamplingOptions options;
-    change(options);
-    try {
-      options.Validate();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), Error::Kind::kInvalidArgument);
-      return error.what();
-    }
-    return "no error";
+  const auto message = [](const auto& change) {
+    return test::ValidationText<SamplingOptions>(change);
   };
   EXPECT_EQ(message([](auto& o) { o.temperature = -1.0f; }),
             "temperature is -1.000000, expected 0 (greedy) or 0.001 to 100");

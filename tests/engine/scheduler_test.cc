@@ -191,6 +191,37 @@ TEST_F(SchedulerTest, ChoicesOfOnePromptShareIt) {
   EXPECT_EQ(cached, (std::vector<int32_t>{0, 192, 192}));
 }
 
+// Two texts that ran their common beginning side by side: only one copy of it is known, and it can
+// not be forgotten while the continuation of the other is in use. Who waits for room waits until
+// there is some.
+TEST_F(SchedulerTest, TextsThatBeganAlikeAtOnceLeaveTheRoomThatIsCounted) {
+  Scheduler scheduler(model_, tokenizer_,
+                      {.max_sequences = 3,
+                       .max_context = 256,
+                       .kv_blocks = 6,
+                       .prefill_chunk = 260,
+                       .reuse_prefixes = true});
+  int finished = 0;
+  const auto submit = [&](uint32_t seed, int32_t tokens) {
+    std::vector<TokenId> prompt = RandomTokens(64, 259, seed / 10);
+    for (const TokenId token : RandomTokens(66, 259, seed)) prompt.push_back(token);
+    GenerationOptions options = Long(tokens);
+    options.draft = DraftMode::kOff;
+    options.max_rows = 1;
+    scheduler.Submit({.prompt = prompt,
+                      .options = options,
+                      .on_step = {},
+                      .on_hidden = {},
+                      .on_finish = [&](GenerationResult) { ++finished; }});
+  };
+  submit(10, 1);  // 3 blocks each, and both prompts in one pass
+  submit(11, 50);
+  submit(20, 50);
+  while (scheduler.Step()) {
+  }
+  EXPECT_EQ(finished, 3);
+}
+
 TEST_F(SchedulerTest, CancelEndsOneTextBeforeTheNextPass) {
   Scheduler scheduler(model_, tokenizer_, {.max_sequences = 2});
   std::map<Scheduler::Id, GenerationResult> results;

@@ -9,6 +9,7 @@
 
 #include "engine/error.h"
 #include "engine/generation_options.h"
+#include "tests/support/validation_text.h"
 
 namespace tern {
 namespace {
@@ -112,16 +113,8 @@ TEST(TextStream, EqualsASearchOverTheWholeText) {
 }
 
 TEST(GenerationOptions, OutOfRangeNamesFieldValueAndRange) {
-  const auto message = [](auto change) -> std::string {
-    GenerationOptions options;
-    change(options);
-    try {
-      options.Validate();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), Error::Kind::kInvalidArgument);
-      return error.what();
-    }
-    return "no error";
+  const auto message = [](const auto& change) {
+    return test::ValidationText<GenerationOptions>(change);
   };
   EXPECT_EQ(message([](auto&) {}), "no error");
   EXPECT_EQ(message([](auto& o) { o.max_tokens = 0; }), "max_tokens is 0, expected 1 or more");

@@ -74,5 +74,22 @@ TEST(ThreadChoiceTest, FixedOrSingleNeverTries) {
   }
 }
 
+TEST(ThreadChoicesTest, ChooseByTheSizeOfThePass) {
+  // A second thread costs 1 and halves the rest.
+  ThreadChoices choices(2, false);
+  for (int pass = 0; pass < 300; ++pass) {
+    for (const int32_t rows : {1, 2, 4, 8, 31}) {
+      const double work = rows;
+      choices.Report(rows, choices.Next(rows) == 1 ? work : 1.0 + work / 2);
+    }
+  }
+  EXPECT_EQ(choices.chosen(1), 1);
+  EXPECT_EQ(choices.chosen(2), 1);
+  EXPECT_EQ(choices.chosen(4), 2);
+  EXPECT_EQ(choices.chosen(8), 2);
+  EXPECT_EQ(choices.chosen(31), 2);
+  EXPECT_EQ(choices.most(), 2);
+}
+
 }  // namespace
 }  // namespace tern

@@ -8,14 +8,17 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/error.h"
 #include "engine/generator.h"
+#include "engine/step_facts.h"
 #include "kernels/parallel.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/forward_runner.h"
 #include "tests/support/test_drafters.h"
 #include "tests/support/tiny_model.h"
 
@@ -120,11 +123,9 @@ class TypicalTexts : public ::testing::Test {
     SetThreadCount(1);
     auto oracle = std::make_unique<OracleDrafter>(4, 2, model_.config.vocab_size, 9);
     oracle_ = oracle.get();
-    std::vector<std::unique_ptr<Drafter>> drafters;
-    drafters.push_back(std::move(oracle));
-    generator_ =
-        std::make_unique<Generator>(model_, tokenizer_, GeneratorLimits{}, std::move(drafters),
-                                    std::make_unique<WithoutLookUp>());
+    generator_ = std::make_unique<Generator>(model_, tokenizer_, GeneratorLimits{},
+                                             OneDrafter(std::move(oracle)),
+                                             std::make_unique<WithoutLookUp>());
     options_.max_tokens = 60;
     options_.ignore_eos = true;
     options_.sampling.temperature = 1.0f;
@@ -196,6 +197,100 @@ TEST_F(TypicalTexts, SampledTokensFollowTheirOwnHistory) {
                  result.token_ids.begin() + static_cast<std::ptrdiff_t>(at));
     EXPECT_EQ(plain.Generate(whole, one).token_ids[0], result.token_ids[at]) << at;
   }
+}
+
+// A tree's best path as the paper defines it, by brute force: every node's distribution from a run
+// of its whole path alone, one row a pass, in double.
+class BruteForce {
+ public:
+  BruteForce(const Model& model, const GenerationOptions& options)
+      : model_(model), options_(options) {}
+
+  // The longest accepted path below the end of `text`, the likeliest of equally long ones.
+  std::vector<TokenId> Best(const std::vector<TokenId>& text, std::span<const DraftNode> nodes) {
+    best_.clear();
+    best_sum_ = 0.0;
+    Walk(text, {}, 0.0, -1, nodes);
+    return best_;
+  }
+  int accepted = 0, rejected = 0;
+
+ private:
+  void Walk(const std::vector<TokenId>& text, const std::vector<TokenId>& path, double sum,
+            int32_t parent, std::span<const DraftNode> nodes) {
+    if (path.size() > best_.size() || (path.size() == best_.size() && sum > best_sum_)) {
+      best_ = path;
+      best_sum_ = sum;
+    }
+    std::vector<TokenId> whole = text;
+    whole.insert(whole.end(), path.begin(), path.end());
+    const std::vector<float> logits = DecodeOneByOne(model_, whole).back().logits;
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double all = 0.0, entropy = 0.0;
+    const auto weight = [&](size_t v) {
+      return std::exp((logits[v] - largest) / options_.sampling.temperature);
+    };
+    for (size_t v = 0; v < logits.size(); ++v) all += weight(v);
+    for (size_t v = 0; v < logits.size(); ++v)
+      entropy -= weight(v) / all * std::log(weight(v) / all);
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (nodes[i].parent != parent) continue;
+      const double p = weight(static_cast<size_t>(nodes[i].token)) / all;
+      const bool typical = p > std::min<double>(options_.typical.epsilon,
+                                                options_.typical.delta * std::exp(-entropy));
+      ++(typical ? accepted : rejected);
+      if (!typical) continue;
+      std::vector<TokenId> longer = path;
+      longer.push_back(nodes[i].token);
+      Walk(text, longer, sum + std::log(p), static_cast<int32_t>(i), nodes);
+    }
+  }
+
+  const Model& model_;
+  const GenerationOptions& options_;
+  std::vector<TokenId> best_;
+  double best_sum_ = 0.0;
+};
+
+TEST_F(TypicalTexts, StepsTakeThePathThatBruteForceFinds) {
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  drafters.push_back(std::make_unique<RandomDrafter>(model_.config.vocab_size, 12, 17));
+  Generator generator(model_, tokenizer_, GeneratorLimits{}, std::move(drafters),
+                      std::make_unique<WithoutLookUp>());
+  // Flat distributions, of which about one drafted token in four is accepted.
+  options_.sampling.temperature = 4.0f;
+  options_.typical = {.epsilon = 0.9f, .delta = 0.4f};
+  options_.max_rows = 13;
+  BruteForce reference(model_, options_);
+  int64_t steps = 0, long_paths = 0;
+  const StepCallback on_step = [&](const StepProgress& progress) {
+    if (progress.step == nullptr) return true;
+    const StepFacts& step = *progress.step;
+    const std::vector<TokenId>& ids = progress.so_far.token_ids;
+    const auto emitted = static_cast<std::ptrdiff_t>(step.emitted);
+    std::vector<TokenId> text = prompt_;
+    text.insert(text.end(), ids.begin(), ids.end() - emitted);
+    const std::vector<TokenId> best = reference.Best(text, step.nodes);
+    const std::vector<TokenId> got(ids.end() - emitted, ids.end());
+    // Behind the typical path one token is sampled, and more where it was drafted. The last step
+    // may end within its path.
+    if (ids.size() < 60) {
+      EXPECT_GT(got.size(), best.size());
+    }
+    const size_t common = std::min(best.size(), got.size());
+    EXPECT_TRUE(
+        std::equal(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(common), got.begin()))
+        << "step " << steps;
+    ++steps;
+    long_paths += best.size() >= 2 ? 1 : 0;
+    return true;
+  };
+  const GenerationResult result = generator.Generate(prompt_, options_, on_step);
+  EXPECT_EQ(result.token_ids.size(), 60u);
+  EXPECT_GT(steps, 10);
+  EXPECT_GE(long_paths, 3);
+  EXPECT_GT(reference.accepted, 30);
+  EXPECT_GT(reference.rejected, 30);
 }
 
 TEST_F(TypicalTexts, WhereNothingIsTypicalTextsArePlainOnes) {

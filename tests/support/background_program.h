@@ -56,6 +56,7 @@ class BackgroundProgram {
       line += static_cast<char>(c);
     return line;
   }
+  pid_t pid() const { return child_; }
   void Signal(int signal) const { kill(child_, signal); }
   // Exit status, or -signal.
   int Wait() {

@@ -1,12 +1,14 @@
-// Runs a program and catches all that it says.
+// Runs a program, catches all that it says, and judges it.
 #ifndef TERN_TESTS_SUPPORT_RUN_PROGRAM_H_
 #define TERN_TESTS_SUPPORT_RUN_PROGRAM_H_
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -53,6 +55,22 @@ inline ProgramResult RunProgram(const std::vector<std::string>& command,
   if (stdout_path.empty()) result.out = ReadFile(out);
   result.err = ReadFile(err);
   return result;
+}
+
+// What a program that ended well printed as JSON; discarded where it printed something else.
+inline nlohmann::json JsonOf(const ProgramResult& result) {
+  EXPECT_EQ(result.status, 0) << result.err;
+  return nlohmann::json::parse(result.out, nullptr, false);
+}
+
+// Nothing but one line, on stderr, that has all `words`.
+inline void ExpectFailure(const ProgramResult& result, const std::vector<std::string>& words,
+                          int status = 1) {
+  EXPECT_EQ(result.status, status) << result.err;
+  EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+  EXPECT_EQ(result.out, "");
+  for (const std::string& word : words)
+    EXPECT_NE(result.err.find(word), std::string::npos) << "no " << word << " in " << result.err;
 }
 
 }  // namespace tern

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
@@ -11,6 +12,13 @@
 #include "engine/drafter.h"
 
 namespace tern {
+
+// One drafter, as generators take them.
+inline std::vector<std::unique_ptr<Drafter>> OneDrafter(std::unique_ptr<Drafter> drafter) {
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  drafters.push_back(std::move(drafter));
+  return drafters;
+}
 
 // Random tokens in a random tree, another one at every step. Wrong almost always.
 class RandomDrafter : public Drafter {
