@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <string_view>
 
+#include "engine/system_fields.h"
 #include "kernels/ceilings.h"
 #include "tools/machine.h"
 #include "trainer/machine.h"
@@ -20,17 +20,6 @@ constexpr size_t kSteps = 1 << 21;  // about 7 milliseconds with VNNI
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// The value behind `name` and a colon in a file of such lines; "" where there is none.
-std::string LineValue(const char* path, std::string_view name) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(name)) continue;
-    const size_t value = line.find_first_not_of(" \t:", name.size());
-    return value == std::string::npos ? "" : line.substr(value);
-  }
-  return "";
 }
 
 }  // namespace
@@ -48,7 +37,8 @@ std::string CpuName() {
 
 MemoryUse CurrentMemory() {
   const auto mb = [](std::string_view name) {
-    return std::atof(LineValue("/proc/self/status", name).c_str()) / 1024.0;
+    const size_t bytes = SystemFieldBytes("/proc/self/status", name).value_or(0);
+    return static_cast<double>(bytes) / (1 << 20);
   };
   return {mb("VmRSS"), mb("RssAnon")};
 }

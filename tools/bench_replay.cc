@@ -13,6 +13,7 @@
 #include "engine/synthetic_heads.h"
 #include "engine/synthetic_tokenizer.h"
 #include "tools/bench_machine.h"
+#include "trainer/step_figures.h"
 
 namespace tern {
 namespace {
@@ -29,46 +30,23 @@ constexpr double kReplayShare = 0.8;  // of the progress; the rest are passes fo
 
 // What became of the sequences of one run, or of several.
 struct Counts {
-  double tokens = 0.0, seconds = 0.0;
-  double steps = 0.0, verify_steps = 0.0, drafted = 0.0, accepted = 0.0;
-  double draft_seconds = 0.0, plan_seconds = 0.0;
-  // Of steps that verified drafts, and of the others: how many, and their time outside of passes.
-  double drafted_passes = 0.0, plain_passes = 0.0, drafted_rest = 0.0, plain_rest = 0.0;
-  std::vector<double> accepted_at_depth = std::vector<double>(kMaxRows);
+  double tokens = 0.0, seconds = 0.0;  // while all of them wrote
+  StepSums drafted, plain;             // steps that verified drafts, and the others
 
   double rate() const { return tokens / seconds; }
-  void Add(const Timings& timings) {
-    steps += static_cast<double>(timings.steps);
-    verify_steps += static_cast<double>(timings.verify_steps);
-    drafted += static_cast<double>(timings.drafted);
-    accepted += static_cast<double>(timings.accepted);
-    draft_seconds += timings.draft_seconds;
-    plan_seconds += timings.plan_seconds;
-    for (size_t i = 0; i < accepted_at_depth.size(); ++i)
-      accepted_at_depth[i] += static_cast<double>(timings.accepted_at_depth[i]);
-  }
-  void Add(const StepFacts& step) {
-    const bool verifies = !step.nodes.empty();
-    (verifies ? drafted_passes : plain_passes) += 1.0;
-    (verifies ? drafted_rest : plain_rest) += step.seconds - step.pass_seconds;
-  }
+  void Add(const StepFacts& step) { (step.nodes.empty() ? plain : drafted).Add(RecordOf(step)); }
   void Add(const Counts& run) {
     tokens += run.tokens;
     seconds += run.seconds;
-    steps += run.steps;
-    verify_steps += run.verify_steps;
-    drafted += run.drafted;
-    accepted += run.accepted;
-    draft_seconds += run.draft_seconds;
-    plan_seconds += run.plan_seconds;
-    drafted_passes += run.drafted_passes;
-    plain_passes += run.plain_passes;
-    drafted_rest += run.drafted_rest;
-    plain_rest += run.plain_rest;
-    for (size_t i = 0; i < accepted_at_depth.size(); ++i)
-      accepted_at_depth[i] += run.accepted_at_depth[i];
+    drafted.Add(run.drafted);
+    plain.Add(run.plain);
   }
 };
+
+// A step's mean time outside of its pass.
+double RestSeconds(const StepSums& sum) {
+  return (sum.seconds - sum.pass_seconds) / static_cast<double>(sum.steps);
+}
 
 class ReplayBench {
  public:
@@ -98,7 +76,6 @@ class ReplayBench {
                                            },
                                        .on_finish =
                                            [&](const GenerationResult& result) {
-                                             counts.Add(result.timings);
                                              *last = result.timings;
                                              ended = true;
                                            },
@@ -179,19 +156,18 @@ class ReplayBench {
 };
 
 void Describe(const Counts& sum, ReplayReport& report) {
-  if (sum.steps > 0.0) {
-    report.tokens_per_step = 1.0 + sum.accepted / sum.steps;
-    report.rows_per_step = 1.0 + sum.drafted / sum.steps;
-    report.verify_share = sum.verify_steps / sum.steps;
+  StepSums all = sum.drafted;
+  all.Add(sum.plain);
+  if (all.steps > 0) {
+    const auto steps = static_cast<double>(all.steps);
+    report.tokens_per_step = all.tokens_per_step();
+    report.rows_per_step = 1.0 + static_cast<double>(all.drafted) / steps;
+    report.verify_share = static_cast<double>(all.verify_steps) / steps;
   }
-  report.draft_share = sum.draft_seconds / sum.seconds;
-  report.plan_share = sum.plan_seconds / sum.seconds;
-  if (sum.verify_steps == 0.0) return;
-  report.acceptance_length = 1.0 + sum.accepted / sum.verify_steps;
-  for (const double accepted : sum.accepted_at_depth) {
-    if (accepted == 0.0) return;
-    report.accepted_per_depth.push_back(accepted / sum.verify_steps);
-  }
+  report.draft_share = all.draft_seconds / sum.seconds;
+  report.plan_share = all.plan_seconds / sum.seconds;
+  report.acceptance_length = all.acceptance_length();
+  report.accepted_per_depth = all.AcceptedPerDepth();
 }
 
 // Steps that never drafted leave as much outside of their passes as plain ones.
@@ -204,9 +180,9 @@ void AddPredictions(const Model& model, const ReplayBenchOptions& options, const
       model, most, std::min(context, model.config.max_position_embeddings - most), options.kv_type,
       kPredictRounds,
       [&progress](double share) { progress(kReplayShare + (1.0 - kReplayShare) * share); });
-  here.plain_rest_seconds = plain.plain_rest / plain.plain_passes;
+  here.plain_rest_seconds = RestSeconds(plain.plain);
   here.drafted_rest_seconds =
-      sum.drafted_passes > 0.0 ? sum.drafted_rest / sum.drafted_passes : here.plain_rest_seconds;
+      sum.drafted.steps > 0 ? RestSeconds(sum.drafted) : here.plain_rest_seconds;
   const auto predict = [&](const MachineShape& machine) {
     return Predict(here, *options.rates, options.sequences, most / options.sequences, machine);
   };
@@ -256,8 +232,9 @@ ReplayReport BenchReplay(const Model& model, const ReplayBenchOptions& options,
   report.cost_table = bench.cost().Table(most);
   if (options.costs != nullptr) {
     report.cost_table.draft_seconds = options.costs->draft_seconds;
-  } else if (sum.verify_steps > 0.0) {
-    report.cost_table.draft_seconds = sum.draft_seconds / sum.verify_steps;
+  } else if (sum.drafted.steps > 0) {
+    report.cost_table.draft_seconds = (sum.drafted.draft_seconds + sum.plain.draft_seconds) /
+                                      static_cast<double>(sum.drafted.steps);
   }
   return report;
 }

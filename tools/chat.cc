@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -47,7 +48,8 @@ struct ChatOptions {
   GenerationFlags flags;
 };
 
-// --- Ctrl-C while an answer is written.
+// --- Ctrl-C where it is a signal: while an answer is written, and on either side of a line's
+// typing.
 
 std::atomic<int> interrupts = 0;
 static_assert(std::atomic<int>::is_always_lock_free);
@@ -60,7 +62,6 @@ void OnInterrupt(int /*signal*/) {
 class InterruptGuard {
  public:
   InterruptGuard() {
-    interrupts = 0;
     struct sigaction action {};
     action.sa_handler = OnInterrupt;
     action.sa_flags = SA_RESTART;
@@ -70,6 +71,8 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   static bool interrupted() { return interrupts > 0; }
+  // The same, and nothing is pending afterwards.
+  static bool Take() { return interrupts.exchange(0) > 0; }
 
  private:
   struct sigaction before_ {};
@@ -90,6 +93,9 @@ class Chat {
 
   // Until the input ends or the user leaves.
   void Run() {
+    // From a pipe, SIGINT ends the program while it waits for a line.
+    std::optional<InterruptGuard> guard;
+    if (reader_.terminal()) guard.emplace();
     bool leaving = false;  // the last thing was Ctrl-C
     std::string line;
     for (;;) {
@@ -114,6 +120,8 @@ class Chat {
 
  private:
   LineReader::Input ReadMessage(std::string& line) {
+    reader_.TakeKeys();
+    if (InterruptGuard::Take()) return LineReader::Input::kInterrupt;  // behind the answer's end
     const LineReader::Input input = reader_.Read("> ", line);
     std::string more;
     while (input == LineReader::Input::kLine && reader_.terminal() && line.ends_with('\\')) {
@@ -205,10 +213,12 @@ class Chat {
       return !InterruptGuard::interrupted();
     };
     request.on_finish = [&made](GenerationResult result) { made = std::move(result); };
-    const InterruptGuard guard;
+    std::optional<InterruptGuard> guard;
+    if (!reader_.terminal()) guard.emplace();
     scheduler_.Submit(std::move(request));
     while (scheduler_.Step()) {
     }
+    if (made.finish_reason == FinishReason::kCancelled) InterruptGuard::Take();
     return made;
   }
 

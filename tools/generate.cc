@@ -7,18 +7,22 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "engine/atomic_file.h"
 #include "engine/draft_heads.h"
 #include "engine/error.h"
 #include "engine/generator.h"
 #include "engine/model.h"
+#include "engine/token_grammar.h"
 #include "engine/tokenizer.h"
 #include "tools/commands.h"
 #include "tools/cost_table_flag.h"
 #include "tools/generation_flags.h"
 #include "tools/heads.h"
+#include "tools/json_output.h"
 #include "tools/model_path.h"
 #include "tools/text_output.h"
 
@@ -31,6 +35,7 @@ struct GenerateOptions {
   std::string prompt, prompt_file;
   bool has_prompt = false;
   GenerationFlags flags;
+  JsonOutput output;
 };
 
 // A file or a pipe ends with a line feed that is not meant as text.
@@ -46,14 +51,23 @@ std::string ReadPrompt(const GenerateOptions& options) {
   return WithoutFinalNewline({std::istreambuf_iterator<char>(std::cin), {}});
 }
 
+std::shared_ptr<const TokenGrammar> OverTokens(Grammar grammar, const ModelConfig& config,
+                                               const Tokenizer& tokenizer) {
+  return std::make_shared<TokenGrammar>(
+      std::move(grammar),
+      std::make_shared<TokenTrie>(tokenizer, EosTokens(config, tokenizer), config.vocab_size));
+}
+
 void RunGenerate(const GenerateOptions& options, const CommonOptions& common) {
-  const GenerationOptions generation = options.flags.Checked(common);
+  GenerationOptions generation = options.flags.Checked(common);
   const std::string prompt = ReadPrompt(options);
   if (prompt.empty()) throw InvalidArgument("prompt is empty, expected at least one character");
+  std::optional<Grammar> grammar = options.output.Read();
   const std::string dir = ResolveModel(common.model);
   const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir);
   const Model model = LoadForDecoding(dir, common);
   const std::vector<TokenId> ids = EncodePrompt(model.config, *tokenizer, prompt);
+  if (grammar) generation.grammar = OverTokens(std::move(*grammar), model.config, *tokenizer);
   // No more cache than this text can fill.
   const int64_t wanted = static_cast<int64_t>(ids.size()) + generation.max_tokens;
   GeneratorLimits limits;
@@ -85,6 +99,7 @@ void AddGenerate(CLI::App& app, const CommonOptions& common) {
   command->add_option("--prompt-file", options->prompt_file, "A file with the prompt")
       ->excludes(prompt);
   AddGenerationOptions(*command, options->flags);
+  AddJsonOutputOptions(*command, options->output);
   command->callback([options, prompt, &common] {
     options->has_prompt = prompt->count() > 0;
     RunGenerate(*options, common);

@@ -152,6 +152,10 @@ std::string WeightsOfHeads(const std::string& dir) {
 
 InfoJson FileInfo(const std::string& path, const InfoOptions& options, I2sOrder order) {
   const bool folder = fs::is_directory(path);
+  if (IsDistilledData(path)) return DistilledDataInfo(path);
+  if (folder && !IsHeadsFolder(path) && !fs::exists(path + "/config.json")) {
+    if (const std::string run = RunFolderOf(path); !run.empty()) return RunFolderInfo(run);
+  }
   if (folder && !IsHeadsFolder(path)) {
     InfoJson info = ModelInfo(path, order);
     AddTensors(path, options.tensors, info);
@@ -208,10 +212,12 @@ void AddTensors(const std::string& path, bool all, InfoJson& info) {
 void AddInfo(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand(
-      "info", "Says what a file is: a model, draft heads, or packed tokens, and what is in it");
+      "info",
+      "Says what a file or folder is, and what is in it: a model, draft heads, packed tokens, "
+      "distilled data, or a training run");
   command->add_option("path", options->path,
                       "Model directory, .gguf, heads (directory, .pt or .safetensors), token file, "
-                      "or org/name (default: --model)");
+                      "folder of tern distill, folder of a run, or org/name (default: --model)");
   command->add_flag("--tensors", options->tensors, "List every tensor, not only kinds of them");
   command->callback([options, &common] { RunInfo(*options, common); });
 }

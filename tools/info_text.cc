@@ -182,6 +182,9 @@ void PrintTensors(const InfoJson& info) {
 }
 
 // Kinds that are but a few values.
+// Small ones are rates and scales.
+std::string Real(double value) { return Format(value < 0.1 ? "%.4g" : "%.3f", value); }
+
 void PrintFields(const InfoJson& info) {
   for (const auto& [key, value] : info.items()) {
     if (key == "kind" || key == "path" || value.is_array()) continue;
@@ -192,7 +195,7 @@ void PrintFields(const InfoJson& info) {
     const bool bytes = key == "bytes" || key == "text_bytes";
     const std::string text = bytes                        ? Bytes(value.get<uint64_t>())
                              : value.is_number_unsigned() ? Grouped(value.get<uint64_t>())
-                             : value.is_number_float()    ? Format("%.3f", value.get<double>())
+                             : value.is_number_float()    ? Real(value.get<double>())
                                                           : Text(value);
     std::printf("%-20s %s\n", label.c_str(), text.c_str());
   }

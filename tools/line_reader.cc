@@ -112,8 +112,13 @@ LineReader::LineReader(std::string history_file) {
 }
 LineReader::~LineReader() = default;
 
+void LineReader::TakeKeys() {
+  if (terminal()) el_set(editor_->edit, EL_PREP_TERM, 1);
+}
+
 LineReader::Input LineReader::Read(const char* prompt, std::string& line) {
   if (!terminal()) return std::getline(std::cin, line) ? Input::kLine : Input::kEnd;
+  TakeKeys();  // libedit would do so behind the prompt, where a user may already answer it
   editor_->prompt = prompt;
   editor_->interrupted = false;
   int size = 0;

@@ -25,6 +25,8 @@ class LineReader {
   LineReader& operator=(const LineReader&) = delete;
 
   bool terminal() const { return editor_ != nullptr; }
+  // On a terminal, Ctrl-C is a key from here to the end of the next Read, and a signal otherwise.
+  void TakeKeys();
   // `line` has no line feed. The prompt is only shown on a terminal.
   Input Read(const char* prompt, std::string& line);
 

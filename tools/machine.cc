@@ -9,6 +9,8 @@
 #include <set>
 #include <utility>
 
+#include "engine/system_fields.h"
+
 namespace tern {
 namespace {
 
@@ -26,20 +28,7 @@ int Number(const std::string& path, int otherwise) {
   return std::ifstream(path) >> number ? number : otherwise;
 }
 
-// CPUs of a list like "0-3,8".
-int CountOfList(const std::string& list) {
-  int count = 0;
-  for (const char* at = list.c_str(); *at != '\0';) {
-    char* end = nullptr;
-    const long first = std::strtol(at, &end, 10);
-    if (end == at) break;
-    long last = first;
-    if (*end == '-') last = std::strtol(end + 1, &end, 10);
-    count += static_cast<int>(last - first + 1);
-    at = *end == ',' ? end + 1 : end;
-  }
-  return count;
-}
+int CountOfList(const std::string& cpus) { return static_cast<int>(ParseCpuList(cpus).size()); }
 
 // "32K", "1M".
 size_t SizeOf(const std::string& text) {
@@ -49,16 +38,9 @@ size_t SizeOf(const std::string& text) {
 }
 
 void ReadCpuInfo(const std::string& root, Machine& machine) {
-  std::ifstream file(root + "/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(": ");
-    if (colon == std::string::npos) continue;
-    const std::string value = line.substr(colon + 2);
-    if (line.starts_with("model name") && machine.cpu.empty()) machine.cpu = value;
-    if (line.starts_with("flags") && value.find(" hypervisor") != std::string::npos) {
-      machine.virtual_machine = true;
-    }
-  }
+  const std::string path = root + "/proc/cpuinfo";
+  machine.cpu = SystemField(path, "model name");
+  machine.virtual_machine = SystemField(path, "flags").find(" hypervisor") != std::string::npos;
   if (machine.cpu.empty()) {  // arm64 numbers CPUs and names boards
     std::ifstream board(root + "/proc/device-tree/model");
     std::getline(board, machine.cpu, '\0');
@@ -85,19 +67,12 @@ void ReadCores(const std::string& cpus, Machine& machine) {
 }
 
 void ReadMemory(const std::string& root, Machine& machine) {
-  size_t swap_free = 0;
-  std::ifstream file(root + "/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    const auto kilobytes = [&](const char* name, size_t& bytes) {
-      if (line.starts_with(name)) {
-        bytes = std::strtoull(line.c_str() + std::string(name).size(), nullptr, 10) * 1024;
-      }
-    };
-    kilobytes("MemTotal:", machine.memory_bytes);
-    kilobytes("SwapTotal:", machine.swap_bytes);
-    kilobytes("SwapFree:", swap_free);
-  }
-  machine.swap_used_bytes = machine.swap_bytes - std::min(swap_free, machine.swap_bytes);
+  const auto bytes = [path = root + "/proc/meminfo"](const char* name) {
+    return SystemFieldBytes(path, name).value_or(0);
+  };
+  machine.memory_bytes = bytes("MemTotal");
+  machine.swap_bytes = bytes("SwapTotal");
+  machine.swap_used_bytes = machine.swap_bytes - std::min(bytes("SwapFree"), machine.swap_bytes);
   // "always [madvise] never": the one in brackets holds.
   std::ifstream pages(root + "/sys/kernel/mm/transparent_hugepage/enabled");
   for (std::string word; pages >> word;) {

@@ -10,8 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
-#include <new>
 #include <string>
 
 #include "engine/numa.h"
@@ -19,6 +17,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
 #include "tools/commands.h"
+#include "tools/report.h"
 
 namespace tern {
 namespace {
@@ -198,14 +197,8 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return Report(std::string(error.what()) + "; see tern --help", kMisuse);
-  } catch (const std::bad_alloc&) {
-    return Report("out of memory; use a smaller model, batch or context", kFailed);
-  } catch (const std::filesystem::filesystem_error& error) {
-    return Report(error.path1().string() + ": " + error.code().message() +
-                      "; check the path and its permissions",
-                  kFailed);
   } catch (const std::exception& error) {
-    return Report(error.what(), kFailed);
+    return Report(FailureText(error), kFailed);
   }
 }
 

@@ -3,9 +3,24 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <new>
 
 namespace tern {
+
+std::string FailureText(const std::exception& error) {
+  std::string text = error.what();
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    text = "out of memory; use a smaller model, batch or context";
+  } else if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
+    text = file->path1().string() + ": " + file->code().message() +
+           "; check the path and its permissions";
+  }
+  std::ranges::replace(text, '\n', ' ');
+  return text;
+}
 
 double PeakMemoryMb() {
   rusage usage{};

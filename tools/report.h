@@ -3,6 +3,7 @@
 #define TERN_TOOLS_REPORT_H_
 
 #include <chrono>
+#include <exception>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,9 @@ namespace tern {
 // Largest resident set of this process so far, in MiB. Every --json object carries it as
 // "peak_memory_mb".
 double PeakMemoryMb();
+
+// What the user is told of a failure, without a line feed.
+std::string FailureText(const std::exception& error);
 
 // Progress on stderr: one line rewritten in place on a terminal, a plain line every 30 seconds
 // elsewhere.

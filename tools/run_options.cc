@@ -25,6 +25,16 @@ void BindRunOptions(CLI::App& command, RunOptions& o, const std::string& result)
       ->capture_default_str();
 }
 
+void BindUpdates(CLI::App& command, RunOptions& o, const char* group) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    command.add_option(name, value, text)->capture_default_str()->group(group);
+  };
+  add("--beta1", o.loop.adamw.beta1, "AdamW");
+  add("--beta2", o.loop.adamw.beta2, "AdamW");
+  add("--clip", o.loop.clip_norm, "Largest gradient norm; 0: no limit");
+  command.add_flag("--fp32", o.fp32, "fp32 GEMM inputs even where the CPU has bf16")->group(group);
+}
+
 void BindIntervals(CLI::App& command, LoopOptions& loop, const char* group) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     command.add_option(name, value, text)->capture_default_str()->group(group);
@@ -33,6 +43,22 @@ void BindIntervals(CLI::App& command, LoopOptions& loop, const char* group) {
   add("--eval-every", loop.eval_every, "Steps between held-out losses");
   add("--eval-tokens", loop.eval_tokens, "Tokens of each; 0: all. The last one reads all");
   add("--checkpoint-every", loop.checkpoint_every, "Steps between checkpoints");
+}
+
+nlohmann::json RecordLoop(const LoopOptions& loop) {
+  const ScheduleOptions& s = loop.schedule;
+  return {{"--batch", loop.batch},
+          {"--accumulate", loop.accumulate},
+          {"--steps", s.steps},
+          {"--warmup", s.warmup_steps},
+          {"--lr", s.peak},
+          {"--lr-final", s.final},
+          {"--weight-decay", s.weight_decay},
+          {"--beta1", loop.adamw.beta1},
+          {"--beta2", loop.adamw.beta2},
+          {"--clip", loop.clip_norm},
+          {"--checkpoint-every", loop.checkpoint_every},  // where rollbacks land
+          {"--most-rollbacks", loop.stability.most_rollbacks}};
 }
 
 }  // namespace tern

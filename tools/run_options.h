@@ -4,6 +4,7 @@
 #define TERN_TOOLS_RUN_OPTIONS_H_
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "tools/commands.h"
@@ -25,8 +26,13 @@ struct RunOptions {
 
 // `result` is what --out holds in the end, as in "trained model".
 void BindRunOptions(CLI::App& command, RunOptions& options, const std::string& result);
+// How parameters are updated from gradients: --beta1, --beta2, --clip and --fp32.
+void BindUpdates(CLI::App& command, RunOptions& options, const char* group);
 // Intervals of progress, held-out losses and checkpoints.
 void BindIntervals(CLI::App& command, LoopOptions& loop, const char* group);
+
+// Of the options that a checkpoint remembers and resume compares: those that every run has.
+nlohmann::json RecordLoop(const LoopOptions& loop);
 
 }  // namespace tern
 

@@ -8,6 +8,7 @@
 
 #include "engine/error.h"
 #include "engine/generator.h"
+#include "engine/heads_sample.h"
 #include "engine/model.h"
 #include "engine/model_check.h"
 #include "engine/tokenizer.h"
@@ -84,8 +85,12 @@ class ModelTest {
     const auto lossless = [&] {
       Add("drafts change nothing", CheckLossless(model_, *tokenizer_, heads, prompt, tokens));
     };
-    if (!golden_) return rows(), lossless();  // it may be large: once
-    OnEveryTarget([&](const std::string&) { rows(), lossless(); });
+    const auto sample = [&] {
+      if (heads != nullptr && heads->sample.places() > 0)
+        Add("draft heads are as they were trained", SampleMismatch(model_, *heads));
+    };
+    if (!golden_) return rows(), lossless(), sample();  // it may be large: once
+    OnEveryTarget([&](const std::string&) { rows(), lossless(), sample(); });
   }
 
  private:

@@ -26,6 +26,8 @@ never "kernels engine trainer server tools" "${include}(dnnl|oneapi)" "oneDNN be
       "kernels/dense_matmul\.cc:"
 never "kernels engine trainer server tools" "^ *# *pragma +omp|${include}omp\.h" "OpenMP belongs to kernels/parallel.cc" \
       "kernels/parallel\.cc:"
+never "kernels engine trainer server tools" "${include}mpi" "MPI belongs to trainer/process_group_mpi.cc" \
+      "trainer/process_group_mpi\.cc:"
 never "kernels trainer server tools" "${include}sentencepiece" "sentencepiece belongs to engine/"
 never "kernels engine trainer tools" "${include}httplib" "HTTP belongs to server/"
 never "kernels engine trainer server" "${include}CLI/" "the command line belongs to tools/"

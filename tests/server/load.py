@@ -14,10 +14,11 @@ import http.client
 import json
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
+
+from programs import serving
 
 PROMPTS = ["Once upon a time", "The dog", "One day, a little girl", "Tom and Sue went to the park. ", "A red ball"]
 OVERSIZE = 9 << 20  # bytes; the server takes 8 MiB
@@ -312,16 +313,12 @@ def main():
     parser.add_argument("--most-growth", type=float, default=100, help="MB that memory may grow by in all")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="more options of tern serve")
     arguments = parser.parse_args()
-    command = [arguments.tern, "serve", "--port", "0", "--json", "--parallel", str(arguments.streams), "--queue", "64"]
-    if arguments.model:
-        command += ["--model", arguments.model]
-    with subprocess.Popen(command + arguments.serve, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            figures, problems = run(arguments, server, json.loads(server.stdout.readline())["port"])
-        finally:
-            server.terminate()
-        if server.wait(timeout=30) != 0:
-            problems.append(f"exit status {server.returncode}")
+    model = ["--model", arguments.model] if arguments.model else []
+    with serving(arguments.tern, "--parallel", str(arguments.streams), "--queue", "64", *model,
+                 *arguments.serve) as (server, started):
+        figures, problems = run(arguments, server, started["port"])
+    if server.returncode != 0:
+        problems.append(f"exit status {server.returncode}")
     print(json.dumps(figures))
     for problem in problems[:20]:
         print("FAILED " + problem[:500])

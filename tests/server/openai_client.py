@@ -8,11 +8,11 @@ looked for where tools/install-openai-client puts it and among Python's own pack
 there: skipped.
 """
 import asyncio
-import json
 import pathlib
-import subprocess
 import sys
 import time
+
+from programs import serving
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "build/openai-client-python"))
 try:
@@ -111,21 +111,16 @@ def together(client, model):
 def main():
     tests = [models, chat, stream_adds_up, stream_helper, completions, errors, closing_cancels, together]
     failed = 0
-    command = [sys.argv[1], "serve", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            started = json.loads(server.stdout.readline())
-            client = openai.OpenAI(api_key="none", base_url=started["url"] + "/v1", max_retries=0,
-                                   _strict_response_validation=True)
-            for test in tests:
-                try:
-                    test(client, started["model"])
-                    print(f"ok {test.__name__}")
-                except Exception as error:  # pylint: disable=broad-except
-                    print(f"FAILED {test.__name__}: {type(error).__name__}: {error}")
-                    failed += 1
-        finally:
-            server.terminate()
+    with serving(sys.argv[1]) as (server, started):
+        client = openai.OpenAI(api_key="none", base_url=started["url"] + "/v1", max_retries=0,
+                               _strict_response_validation=True)
+        for test in tests:
+            try:
+                test(client, started["model"])
+                print(f"ok {test.__name__}")
+            except Exception as error:  # pylint: disable=broad-except
+                print(f"FAILED {test.__name__}: {type(error).__name__}: {error}")
+                failed += 1
     if server.returncode != 0:
         print(f"FAILED stop: exit status {server.returncode}")
         failed += 1

@@ -191,20 +191,12 @@ TEST_F(ServeTest, WhatCannotBeServedIsOneLine) {
     more.insert(more.begin(), {TERN_PROGRAM, "serve", "--model", model_});
     return RunProgram(more);
   };
-  const ProgramResult taken = serve({"--port", std::to_string(port)});
-  EXPECT_EQ(taken.status, 1);
-  EXPECT_EQ(taken.ErrorLines(), 1) << taken.err;
-  EXPECT_NE(taken.err.find(std::to_string(port)), std::string::npos) << taken.err;
-  EXPECT_EQ(taken.out, "");
+  ExpectFailure(serve({"--port", std::to_string(port)}), {std::to_string(port)});
   EXPECT_EQ(serve({"--context", "100000"}).status, 1);
-  const ProgramResult keys = serve({"--port", "0", "--api-key-file", dir_ / "absent"});
-  EXPECT_EQ(keys.status, 1);
-  EXPECT_EQ(keys.ErrorLines(), 1) << keys.err;
+  ExpectFailure(serve({"--port", "0", "--api-key-file", dir_ / "absent"}), {});
   for (const std::vector<std::string>& wrong :
        {std::vector<std::string>{"--port", "70000"}, {"--queue", "-1"}, {"--nonsense"}}) {
-    const ProgramResult result = serve(wrong);
-    EXPECT_EQ(result.status, 2) << result.err;
-    EXPECT_EQ(result.ErrorLines(), 1) << result.err;
+    ExpectFailure(serve(wrong), {}, 2);
   }
 }
 
