@@ -91,6 +91,8 @@ TEST_F(EndpointsTest, MetricsCountWhatHappened) {
                              {"speculation", {{"mode", "off"}}}});
   server_.Post(kCompletions, json::object());
   HttpClient(server_.port()).Get("/v1/nothing");
+  // A request has its answer a moment before its job is gone.
+  EXPECT_TRUE(TestServer::Await([&] { return server_.compute_.load().running == 0; }));
   const std::string text = Metrics();
   for (const char* line :
        {"tern_requests_total{code=\"200\",route=\"/v1/completions\"} 1\n",

@@ -32,13 +32,6 @@ class StreamTest : public ::testing::Test {
     for (const std::string& text : data) chunks.push_back(json::parse(text));
     return chunks;
   }
-  // Until `condition`, at most ten seconds.
-  template <class Condition>
-  static bool Await(const Condition& condition) {
-    for (int i = 0; i < 1000 && !condition(); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    return condition();
-  }
   ComputeThread::Load Load() { return server_.compute_.load(); }
 
   // A request that the gate can hold, and that would take all of the context.
@@ -149,10 +142,10 @@ TEST_F(StreamTest, HangingUpEndsTheWorkWithThePassThatRuns) {
       EXPECT_EQ(client.ReadHead().status, 200);
     }
     client.HangUp();
-    EXPECT_TRUE(Await([&] { return Load().cancelling == 1; }));
+    EXPECT_TRUE(TestServer::Await([&] { return Load().cancelling == 1; }));
     const int passes = server_.gate_.passes();
     server_.gate_.Set(true);
-    EXPECT_TRUE(Await([&] { return Load().running == 0; }));
+    EXPECT_TRUE(TestServer::Await([&] { return Load().running == 0; }));
     EXPECT_EQ(server_.gate_.passes(), passes);
   }
   EXPECT_EQ(server_.Ask(kCompletions, {{"prompt", "x"}}).at("choices").size(), 1u);
@@ -169,7 +162,7 @@ TEST_F(StreamTest, AFullQueueSaysWhenToComeBackAndHealthAnswers) {
   server_.gate_.AwaitCaught();
   send();
   send();
-  ASSERT_TRUE(Await([&] { return Load().queued == 2; }));
+  ASSERT_TRUE(TestServer::Await([&] { return Load().queued == 2; }));
   const HttpAnswer refused = server_.Post(kCompletions, Long());
   EXPECT_EQ(refused.status, 429);
   EXPECT_GE(std::stoi(refused.headers.at("retry-after")), 1);
@@ -178,7 +171,7 @@ TEST_F(StreamTest, AFullQueueSaysWhenToComeBackAndHealthAnswers) {
             json({{"status", "ok"}, {"running", 1}, {"queued", 2}}));
   // One that waits and hangs up leaves its place to another.
   clients[2]->HangUp();
-  EXPECT_TRUE(Await([&] { return Load().queued == 1; }));
+  EXPECT_TRUE(TestServer::Await([&] { return Load().queued == 1; }));
   server_.gate_.Set(true);
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(clients[i]->ReadHead().status, 200);
 }

@@ -96,6 +96,14 @@ class TestServer {
             "<s>"};
   }
 
+  // Until `condition`, at most ten seconds.
+  template <class Condition>
+  static bool Await(const Condition& condition) {
+    for (int i = 0; i < 1000 && !condition(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return condition();
+  }
+
   int port() const { return http_.port(); }
   HttpAnswer Post(const std::string& path, const nlohmann::json& body) const {
     return HttpClient(port()).Post(path, body.dump());
