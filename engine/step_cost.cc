@@ -14,6 +14,8 @@ void StepCost::Report(int32_t rows, double seconds) {
   TERN_CHECK(rows >= 1 && rows <= kMaxRows) << rows;
   if (frozen_) return;
   Measured& measured = seconds_[static_cast<size_t>(rows)];
+  if (measured.at > 0 && IsStale(measured))
+    measured.patience = std::min(2 * measured.patience, kMostStale);
   measured.latest.Add(seconds);
   measured.median = measured.latest.Median();
   measured.at = ++passes_;
@@ -24,7 +26,7 @@ double StepCost::Share(int32_t rows) const {
   const double one = one_row_seconds();
   if (measured.latest.count() < kFirst || one <= 0.0) return -1.0;
   const double share = (measured.median / one - 1.0) / (rows - 1);
-  return std::clamp(share, kLeastShare, kMostShare) * (passes_ - measured.at >= kStale ? 0.5 : 1.0);
+  return std::clamp(share, kLeastShare, kMostShare) * (IsStale(measured) ? 0.5 : 1.0);
 }
 
 double StepCost::OfPass(int32_t rows) const {

@@ -27,7 +27,8 @@ class StepCost {
   void Report(int32_t rows, double seconds);
   // c(rows) / c(1), at least 1. A number of rows without measurements costs by the row what the
   // next smaller measured one does. Where kStale passes went by since the latest measurement, what
-  // is above 1 counts half: one that was too high must not prevent the next.
+  // is above 1 counts half: one that was too high must not prevent the next. When that is measured,
+  // it is for twice as many passes before it counts half again, up to kMostStale.
   double OfPass(int32_t rows) const;
   // How many sequences share the next pass, a root each (1 after construction). The two functions
   // below are about one of them.
@@ -50,14 +51,18 @@ class StepCost {
 
   static constexpr double kLeastShare = 0.01, kMostShare = 1.0;  // of a further row, believed
   static constexpr size_t kFirst = 3;                            // passes before a median counts
-  static constexpr int64_t kStale = 128;
+  static constexpr int64_t kStale = 128, kMostStale = 8192;
 
  private:
   struct Measured {
     RecentMedian latest;
     double median = 0.0;
     int64_t at = 0;  // passes_ when the latest was reported
+    int64_t patience = kStale;
   };
+  bool IsStale(const Measured& measured) const {
+    return passes_ - measured.at >= measured.patience;
+  }
 
   double Share(int32_t rows) const;  // of a further row, measured; < 0 where it is not
 

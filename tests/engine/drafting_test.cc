@@ -211,6 +211,16 @@ TEST(StepCost, BelievesNothingOutsideItsBoundsAndForgetsWhatIsStale) {
   EXPECT_DOUBLE_EQ(cost.Relative(2), 1.5);
   cost.Report(2, 100.0);
   EXPECT_DOUBLE_EQ(cost.Relative(2), 2.0);
+  // Looked at again, it was no less: that is believed for twice as long, and so on.
+  for (int64_t patience = 2 * StepCost::kStale; patience < 3 * StepCost::kMostStale;
+       patience *= 2) {
+    const int64_t believed = std::min(patience, StepCost::kMostStale);
+    Measure(cost, 1, 2.0, static_cast<int>(believed - 1));
+    EXPECT_DOUBLE_EQ(cost.Relative(2), 2.0) << patience;
+    Measure(cost, 1, 2.0, 1);
+    EXPECT_DOUBLE_EQ(cost.Relative(2), 1.5) << patience;
+    cost.Report(2, 100.0);
+  }
 }
 
 TEST(BestFirstPlanner, KeepsTheNodesThatBringMoreThanTheirTimeDoesOtherwise) {
