@@ -152,7 +152,8 @@ bool DraftTree::IsContested(int32_t node, Proposers by) const {
 }
 
 void DraftTree::Discount(float share) {
-  for (DraftNode& node : nodes_) node.score *= share;
+  for (DraftNode& node : nodes_)
+    for (int32_t level = 0; level < node.depth; ++level) node.score *= share;
 }
 
 void DraftTree::DiscountContested(Proposers by, float share) {

@@ -97,7 +97,7 @@ class DraftTree {
   int32_t AddCopy(int32_t parent, const DraftNode& node);
   // Whether only `by` proposed the node, and others proposed a sibling of it.
   bool IsContested(int32_t node, Proposers by) const;
-  // Multiplies every score by `share` <= 1.
+  // Multiplies every score by `share` <= 1 for each level down to its node.
   void Discount(float share);
   // Multiplies the scores of contested nodes, and so of those below them, by `share` <= 1.
   void DiscountContested(Proposers by, float share);

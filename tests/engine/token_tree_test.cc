@@ -107,7 +107,7 @@ TEST(DraftTree, DiscountsWhatIsContested) {
   EXPECT_EQ(tree[deeper].score, 0.1f);
   tree.Discount(0.5f);
   EXPECT_EQ(tree[both].score, 0.25f);
-  EXPECT_EQ(tree[deeper].score, 0.05f);
+  EXPECT_EQ(tree[deeper].score, 0.025f);  // at depth 2, and a quarter of what it was
 }
 
 TEST(GuessShare, LearnsHowMuchOfWhatIsContestedComesTrue) {
@@ -149,7 +149,7 @@ TEST(GuessShare, FollowsWhatComesTrueOfGuessesThatStandAlone) {
       const float share = alone.share();
       alone.Weigh(text, false, tree);
       EXPECT_FLOAT_EQ(tree[0].score, 0.8f * share);
-      EXPECT_FLOAT_EQ(tree[1].score, 0.4f * share);
+      EXPECT_FLOAT_EQ(tree[1].score, 0.4f * share * share);
       text.push_back(step % 8 < right ? 1 : 2);
     }
   };
