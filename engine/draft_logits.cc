@@ -58,6 +58,7 @@ DraftLogits::DraftLogits(const Model& model, const MedusaHeads& heads)
   const size_t vocabularies = heads.vocabularies.size() > 0 ? k : 1;
   for (size_t i = 0; i < vocabularies; ++i)
     vocabularies_.push_back(PackInt8(VocabularyOf(heads, model, i), tokens_));
+  if (heads.sees_root()) roots_.emplace(model, heads);
   PackSuccessors(heads.successors);
   rows_ = AlignedBuffer<float>(k * d);
   if (blocks_.size() > 1) inputs_ = AlignedBuffer<float>(k * d);
@@ -85,7 +86,8 @@ void DraftLogits::PackSuccessors(const DraftSuccessors& from) {
   first_successor_.push_back(static_cast<uint32_t>(successors_.size()));
 }
 
-void DraftLogits::AddSuccessors(TokenId before, std::span<float> logits) const {
+void DraftLogits::AddSuccessors(int32_t depth, TokenId before, std::span<float> logits) const {
+  if (!HasSuccessors(depth)) return;
   const auto y = static_cast<size_t>(before);
   TERN_CHECK(logits.size() == tokens_.size()) << logits.size() << " of " << tokens_.size();
   if (y + 1 >= first_successor_.size()) return;
@@ -99,15 +101,14 @@ QuantizedRows DraftLogits::Quantized(size_t first, size_t rows) {
 }
 
 // Heads first .. first + out.rows; x is one row that they share or one for each.
-void DraftLogits::RunBlock(const Block& block, size_t first, MatView<const float> x,
-                           MatView<float> out) {
+void DraftLogits::RunBlock(const Block& block, size_t first, MatView<const float> biases,
+                           MatView<const float> x, MatView<float> out) {
   const size_t n = out.rows, d = out.cols;
   const bool shared = x.rows == 1, two_matrices = !block.outputs.empty();
   const MatView<float> z = two_matrices ? inner_.View(n, d) : out;
   QuantizeRows(x, Quantized(0, x.rows));
   for (size_t i = 0; i < n; ++i)
     Int8Matmul(block.weights[first + i], Quantized(shared ? 0 : i, 1), z.Rows(i, 1));
-  const MatView<const float> biases = block.biases.View(heads_, d).Rows(first, n);
   if (!two_matrices && shared) return ResidualSilu(x.RowSpan(0), biases, z);
   for (size_t i = 0; i < n; ++i) {
     ResidualSilu(two_matrices ? zeros_.span() : x.RowSpan(i), biases.Rows(i, 1), z.Rows(i, 1));
@@ -120,8 +121,8 @@ void DraftLogits::RunBlock(const Block& block, size_t first, MatView<const float
   }
 }
 
-MatView<const float> DraftLogits::Evaluate(std::span<const float> hidden, int32_t first,
-                                           int32_t count) {
+MatView<const float> DraftLogits::Evaluate(std::span<const float> hidden, TokenId root,
+                                           int32_t first, int32_t count) {
   TERN_CHECK(first >= 0 && count >= 1 && static_cast<size_t>(first + count) <= heads_ &&
              hidden.size() == hidden_size_)
       << "heads " << first << " + " << count << " of " << heads_ << ", hidden [" << hidden.size()
@@ -131,7 +132,10 @@ MatView<const float> DraftLogits::Evaluate(std::span<const float> hidden, int32_
   MatView<const float> x(hidden.data(), 1, d);
   MatView<float> rows = rows_.View(n, d), spare = inputs_.size() > 0 ? inputs_.View(n, d) : rows;
   for (const Block& block : blocks_) {
-    RunBlock(block, begin, x, rows);
+    const bool of_root = roots_ && &block == &blocks_.front();
+    RunBlock(block, begin,
+             of_root ? roots_->Of(root, first, count) : block.biases.View(heads_, d).Rows(begin, n),
+             x, rows);
     x = rows;
     std::swap(rows, spare);
   }

@@ -4,6 +4,7 @@
 #define TERN_ENGINE_DRAFT_LOGITS_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "engine/draft_calibration.h"
 #include "engine/medusa_heads.h"
 #include "engine/model.h"
+#include "engine/root_weights.h"
 #include "kernels/int8_pack.h"
 #include "kernels/quantize.h"
 
@@ -19,18 +21,24 @@ namespace tern {
 
 class DraftLogits {
  public:
-  // Packs heads and vocabularies; `model` and `heads` may go. The tokens are the most frequent ones
-  // of the heads' shortlist, as many as ShortlistSize allows, or all where there is no shortlist.
+  // Packs heads and vocabularies; `heads` may go, and `model` outlives this. The tokens are the
+  // most frequent ones of the heads' shortlist, as many as ShortlistSize allows, or all where there
+  // is no shortlist.
   DraftLogits(const Model& model, const MedusaHeads& heads);
 
   // Logits of heads first .. first + count, [count, tokens().size()], valid until the next call.
-  // hidden [d]. A head's logits depend on nothing but hidden. Allocates nothing.
-  MatView<const float> Evaluate(std::span<const float> hidden, int32_t first, int32_t count);
+  // hidden [d], and the token behind it. A head's logits depend on nothing but these. Allocates
+  // nothing.
+  MatView<const float> Evaluate(std::span<const float> hidden, TokenId root, int32_t first,
+                                int32_t count);
 
-  // Whether heads come with successors, and what these say: `logits` [tokens().size()] of a place
-  // behind the token `before`, in place. Allocates nothing.
-  bool has_successors() const { return !successors_.empty(); }
-  void AddSuccessors(TokenId before, std::span<float> logits) const;
+  // Whether successors say anything of what heads from `depth` on propose, and what they say:
+  // `logits` [tokens().size()] of head `depth` behind the token `before`, in place. Nothing at
+  // depth 1 where heads see the root: they know what follows it. Allocates nothing.
+  bool HasSuccessors(int32_t depth = kMaxMedusaHeads) const {
+    return !successors_.empty() && (depth > 1 || !roots_);
+  }
+  void AddSuccessors(int32_t depth, TokenId before, std::span<float> logits) const;
 
   int32_t heads() const { return static_cast<int32_t>(heads_); }
   // The token of each column, rising.
@@ -46,7 +54,8 @@ class DraftLogits {
   };
 
   QuantizedRows Quantized(size_t first, size_t rows);
-  void RunBlock(const Block& block, size_t first, MatView<const float> x, MatView<float> out);
+  void RunBlock(const Block& block, size_t first, MatView<const float> biases,
+                MatView<const float> x, MatView<float> out);
 
   struct Successor {
     uint32_t column;  // of tokens_
@@ -61,6 +70,7 @@ class DraftLogits {
   DraftCalibration calibration_;
   std::string mismatch_;
   std::vector<Block> blocks_;             // [L]
+  std::optional<RootBiases> roots_;       // where heads see the root
   std::vector<Int8Matrix> vocabularies_;  // [tokens, d], of all heads or of each
   AlignedBuffer<float> rows_;             // [K, d] heads' outputs
   AlignedBuffer<float> inputs_;           // [K, d] of blocks behind the first

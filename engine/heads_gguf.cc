@@ -38,6 +38,7 @@ void CheckFits(const std::string& path, const MedusaHeads& heads) {
   };
   if (heads.vocabularies.size() > 0)
     refuse("heads' own vocabularies", "train heads that share the model's");
+  if (heads.sees_root()) refuse("root weights", "train heads with --no-root");
   for (const MedusaBlock& block : heads.blocks) {
     if (std::ranges::any_of(block.biases.span(), [](float b) { return b != 0; }))
       refuse("biases", "train heads with --no-bias");

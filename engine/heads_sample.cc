@@ -38,11 +38,13 @@ std::vector<int32_t> RightPlaces(const Model& model, const MedusaHeads& heads,
   const std::vector<TokenId> candidates = Candidates(tokens);
   const auto count = static_cast<size_t>(heads.count), d = static_cast<size_t>(heads.hidden_size);
   std::vector<float> logits(candidates.size());
-  AlignedBuffer<float> outputs(count * d);
+  AlignedBuffer<float> outputs(count * d), root(d);
   std::vector<int32_t> right(count);
   TextForward forward(model, static_cast<int32_t>(tokens.size()), KvType::kBFloat16);
   forward.Run(tokens, [&](int32_t position, std::span<const float> hidden) {
-    ApplyHeads(heads, hidden, outputs.View(count, d));
+    if (static_cast<size_t>(position) + 2 >= tokens.size()) return;
+    RootInput(model, tokens[static_cast<size_t>(position) + 1], root.span());
+    ApplyHeads(heads, hidden, root.span(), outputs.View(count, d));
     // Head k + 1 says what comes at position + 1 + (k + 1).
     size_t next = static_cast<size_t>(position) + 2;
     for (size_t k = 0; k < count && next < tokens.size(); ++k, ++next) {

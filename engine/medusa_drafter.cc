@@ -20,7 +20,7 @@ MedusaDrafter::MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_no
       values_(logits_->tokens().size()),
       noise_(values_.size()) {
   firsts_.reserve(static_cast<size_t>(heads_));
-  if (logits_->has_successors()) {
+  if (logits_->HasSuccessors()) {
     given_.resize(static_cast<size_t>(heads_) * values_.size());
     heard_.resize(values_.size());
   }
@@ -95,9 +95,10 @@ int32_t MedusaDrafter::EvaluateHeads(const DraftContext& context, int32_t count)
                      ? count
                      : std::clamp(static_cast<int32_t>(std::lround(useful_heads_)), 1, count);
   while (more > 0) {
-    const MatView<const float> logits = logits_->Evaluate(context.hidden, done, more);
+    const MatView<const float> logits =
+        logits_->Evaluate(context.hidden, context.tokens.back(), done, more);
     for (size_t i = 0; i < logits.rows; ++i, ++done) {
-      if (given_.empty()) {
+      if (!logits_->HasSuccessors(done + 1)) {
         Choose(context, done + 1, logits.RowSpan(i), List(done));
         continue;
       }
@@ -130,7 +131,7 @@ void MedusaDrafter::FillList(const DraftContext& context, int32_t depth, TokenId
   const size_t n = heard_.size();
   std::ranges::copy(std::span(given_).subspan(static_cast<size_t>(depth - 1) * n, n),
                     heard_.begin());
-  logits_->AddSuccessors(before, heard_);
+  logits_->AddSuccessors(depth, before, heard_);
   Choose(context, depth, heard_, List(list));
 }
 

@@ -13,6 +13,7 @@
 #include "engine/draft_successors.h"
 #include "engine/heads_sample.h"
 #include "engine/model.h"
+#include "engine/root_weights.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/bfloat16.h"
 #include "kernels/mat_view.h"
@@ -44,6 +45,9 @@ struct MedusaHeads {
   int32_t hidden_size = 0;               // d
   std::vector<MedusaBlock> blocks;       // L, the first one reads the hidden state
   AlignedBuffer<BFloat16> vocabularies;  // [K*V, d] heads' own projections; empty = the backbone's
+  // R [K*d, d] of the first block (root_weights.h); empty = the heads do not see the root.
+  AlignedBuffer<BFloat16> root_weights;
+  bool sees_root() const { return root_weights.size() > 0; }
   MedusaHeadsInfo info;
   // Tokens by how often the backbone writes them, the most frequent first (draft_shortlist.h);
   // empty = not known.
@@ -79,7 +83,7 @@ inline constexpr char kMedusaTorch[] = "medusa_lm_head.pt";
 void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t vocab_size);
 
 // Writes the same tensors as medusa_lm_head.pt into `dir`, where FasterDecoding's loader looks for
-// them.
+// them. REQUIRES heads that do not see the root, for which other engines have no place.
 void SaveMedusaTorch(const std::string& dir, const MedusaHeads& heads);
 
 // 16 hexadecimal digits over everything that decides hidden states and logits: shapes, ternary
@@ -95,9 +99,11 @@ std::string HeadsBeside(const std::string& model);
 MatView<const BFloat16> VocabularyOf(const MedusaHeads& heads, const Model& model, size_t index);
 
 // out[k-1] = the blocks of head k, one after the other, on hidden [d]: out [K, d] contiguous.
-// Allocates nothing where heads are one Medusa block; each value has one summation order, whatever
-// the number of heads and threads.
-void ApplyHeads(const MedusaHeads& heads, std::span<const float> hidden, MatView<float> out);
+// `root` [d] is what RootInput says of the token behind, and not read where heads do not see it.
+// Allocates nothing where heads are one Medusa block without root weights; each value has one
+// summation order, whatever the number of heads and threads.
+void ApplyHeads(const MedusaHeads& heads, std::span<const float> hidden,
+                std::span<const float> root, MatView<float> out);
 
 }  // namespace tern
 

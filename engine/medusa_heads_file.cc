@@ -32,6 +32,7 @@ constexpr char kTodo[] = "use heads that were trained for this model";
 struct HeadsConfig {
   std::string path;
   std::optional<int32_t> heads, layers, hidden_size, vocab_size;
+  bool sees_root = false;
   MedusaHeadsInfo info;
 };
 
@@ -53,6 +54,7 @@ HeadsConfig ReadConfig(const std::string& path) {
   if (json.contains("tern") && json["tern"].is_object()) {
     const Json& own = json["tern"];
     config.info.backbone_fingerprint = HfFields(path, own).Text("backbone_fingerprint", "");
+    config.sees_root = own.value("sees_root", Json()) == true;
     if (own.contains("trained_tokens") && own["trained_tokens"].is_number_unsigned()) {
       config.info.trained_tokens = own["trained_tokens"].get<int64_t>();
     }
@@ -184,6 +186,8 @@ MedusaHeads LoadMedusaHeads(const std::string& path, const Model& model) {
   if (!config) return heads;
   heads.shortlist = ReadShortlist(dir.string(), model.config.vocab_size);
   heads.info = config->info;
+  if (config->sees_root)
+    heads.root_weights = ReadRootWeights(dir.string(), heads.count, heads.hidden_size);
   try {
     heads.successors = ReadSuccessors(dir.string(), model.config.vocab_size);
   } catch (const Error& error) {

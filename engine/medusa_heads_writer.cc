@@ -69,6 +69,7 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   }
   WriteSafetensors((fs::path(dir) / kMedusaSafetensors).string(), writes);
   WriteShortlist(dir, heads.shortlist);
+  WriteRootWeights(dir, heads.root_weights.span(), heads.hidden_size);
   WriteSuccessors(dir, heads.successors);
   WriteCalibration(dir, heads.calibration);
   WriteSample(dir, heads.sample);
@@ -81,10 +82,12 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
                                    {"tern",
                                     {{"backbone_fingerprint", heads.info.backbone_fingerprint},
                                      {"trained_tokens", heads.info.trained_tokens}}}};
+  if (heads.sees_root()) config["tern"]["sees_root"] = true;
   WriteFileAtomically((fs::path(dir) / "config.json").string(), config.dump(2) + "\n");
 }
 
 void SaveMedusaTorch(const std::string& dir, const MedusaHeads& heads) {
+  TERN_CHECK(!heads.sees_root()) << "heads with root weights";
   WriteTorchFile((fs::path(dir) / kMedusaTorch).string(), MedusaTensors(heads).all());
 }
 

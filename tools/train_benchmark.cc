@@ -160,7 +160,7 @@ void BenchmarkTraining(const TrainOptions& options, const CommonOptions& common)
   constexpr double kMb = 1 << 20;
   const double d = static_cast<double>(s.table.cols);
   const double heads_values =  // of each head
-      d * (d + 1) * s.heads.layers +
+      d * (d + 1) * s.heads.layers + (s.heads.sees_root ? d * d : 0.0) +
       (s.heads.own_projection ? d * static_cast<double>(s.table.rows) : 0.0);
   const Needs needs = {PeakMemoryMb(),
                        4 * 3 * 4 * r.parameters / kMb,  // two, the best, and one being written

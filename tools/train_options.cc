@@ -80,16 +80,24 @@ void BindTraining(CLI::App& command, TrainOptions& o) {
           ->group("Training");
   CLI::Option* no_bias =
       command.add_flag("!--no-bias", o.heads.biases, "Blocks without biases")->group("Training");
+  CLI::Option* no_root =
+      command
+          .add_flag("!--no-root", o.heads.sees_root,
+                    "Heads that see the hidden state alone, as Medusa's, and not the token behind "
+                    "it, too: they draft less well, and other engines run them")
+          ->group("Training");
   command
       .add_option("--gguf", o.gguf,
                   "Write the heads into this file, too, as MedusaBitNet's GGUF tensors")
       ->needs(no_bias)
+      ->needs(no_root)
       ->excludes(own_projection)
       ->group("Training");
   command
       .add_flag("--pt", o.pt,
                 "Write the finished heads as medusa_lm_head.pt, too, which FasterDecoding's loader "
                 "reads")
+      ->needs(no_root)
       ->group("Training");
   command
       .add_option("--loss-shortlist", o.loss_shortlist,
@@ -245,6 +253,10 @@ std::optional<MedusaHeads> InitialHeads(const TrainOptions& o, const Model& mode
     throw InvalidArgument("--init-heads: " + o.init_heads +
                           " has vocabularies of its own, which train with --own-projection only");
   }
+  if (heads.sees_root() && !o.heads.sees_root) {
+    throw InvalidArgument("--no-root: " + o.init_heads +
+                          " has heads that see the root, expected others, or no --no-root");
+  }
   return heads;
 }
 
@@ -269,6 +281,7 @@ nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOption
   // Only where it is not what all runs once were.
   if (heads.teacher_weight > 0) record["--loss"] = heads.teacher_weight;
   if (!heads.biases) record["--no-bias"] = true;
+  record["--no-root"] = !heads.sees_root;
   if (heads.own_projection) record["--own-projection"] = true;
   if (const uint64_t tokens = BlockTokens(o, cache.info()); tokens > 0)
     record["--block-tokens"] = tokens;

@@ -77,7 +77,8 @@ HeadBenchmarkResult BenchmarkHeads(MatView<const BFloat16> table, const HeadTrai
   HeadPassOptions pass_options = PassOptions(options, {});
   const auto pass = MakeHeadPass(table, pass_options);
   HeadParameters shape({heads, pass_options.layers, d, static_cast<size_t>(options.rank),
-                        options.ternary, options.own_projection ? table.rows : 0});
+                        options.ternary, options.sees_root,
+                        options.own_projection ? table.rows : 0});
   AlignedBuffer<float> parameters(shape.size());
   auto gradients = AlignedBuffer<float>::Zeroed(shape.size());
   AdamWState moments(shape.size());
@@ -88,12 +89,13 @@ HeadBenchmarkResult BenchmarkHeads(MatView<const BFloat16> table, const HeadTrai
   AlignedBuffer<BFloat16> hidden(batch * d);
   for (size_t i = 0; i < hidden.size(); ++i)
     hidden[i] = BFloat16::FromFloat(static_cast<float>(width * Draw(seed + 1, i)));
+  const AlignedBuffer<BFloat16>& roots = hidden;  // drawn as well as any
   std::vector<int32_t> targets(batch * heads);
   for (size_t i = 0; i < targets.size(); ++i)
     targets[i] = static_cast<int32_t>(Mix64(seed + 2, i) % table.rows);
   const std::vector<float> weights(heads, 1.0f / static_cast<float>(heads));
   std::vector<HeadSums> sums(heads);
-  HeadBatch input{std::as_const(hidden).View(batch, d), targets, seed};
+  HeadBatch input{std::as_const(hidden).View(batch, d), roots.View(batch, d), targets, seed};
   const auto refresh = [&] { SetWeights(shape.Weights(parameters.span()), *pass); };
 
   HeadBenchmarkResult result;

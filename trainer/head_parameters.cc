@@ -43,12 +43,14 @@ HeadParameters::HeadParameters(const HeadShape& shape) : shape_(shape) {
   }
   if (shape.rank > 0 || shape.ternary) weights_ = AlignedBuffer<float>(shape.outputs() * shape.d);
   add("heads.linear.bias", shape.outputs(), 1, false);
+  if (shape.sees_root) add("heads.root.weight", shape.heads * shape.d, shape.d, true);
   if (shape.vocabulary > 0)
     add("heads.lm_head.weight", shape.heads * shape.vocabulary, shape.d, true);
 }
 
 void SetWeights(const HeadWeights& weights, HeadPass& pass) {
   pass.SetWeights(weights.weights, weights.biases);
+  if (weights.root_weights.rows > 0) pass.SetRootWeights(weights.root_weights);
   if (weights.vocabularies.rows > 0) pass.SetVocabularies(weights.vocabularies);
 }
 
@@ -73,6 +75,8 @@ HeadWeights HeadParameters::Weights(std::span<const float> parameters) {
   const size_t blocks = shape_.layers * shape_.heads, d = shape_.d, r = shape_.rank;
   HeadWeights all{{parameters.data(), shape_.outputs(), d},
                   parameters.subspan(biases().offset, shape_.outputs())};
+  if (shape_.sees_root)
+    all.root_weights = {parameters.data() + root_weights().offset, shape_.heads * d, d};
   if (shape_.vocabulary > 0) {
     all.vocabularies = {parameters.data() + vocabularies().offset, shape_.heads * shape_.vocabulary,
                         d};
@@ -99,6 +103,10 @@ HeadWeights HeadParameters::Weights(std::span<const float> parameters) {
 HeadGradients HeadParameters::Gradients(std::span<float> gradients) {
   HeadGradients all{{gradients.data(), shape_.outputs(), shape_.d},
                     gradients.subspan(biases().offset, shape_.outputs())};
+  if (shape_.sees_root) {
+    all.root_weights = {gradients.data() + root_weights().offset, shape_.heads * shape_.d,
+                        shape_.d};
+  }
   if (shape_.vocabulary > 0) {
     all.vocabularies = {gradients.data() + vocabularies().offset, shape_.heads * shape_.vocabulary,
                         shape_.d};

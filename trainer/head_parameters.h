@@ -1,4 +1,5 @@
-// What is trained of draft heads, and the weights that it stands for.
+// What is trained of draft heads, and the weights that it stands for; root weights are always
+// plain.
 //
 //   plain     W itself
 //   low rank  W = A B of every head and block, A [d, r], B [r, d]
@@ -23,6 +24,7 @@ struct HeadShape {
   size_t heads = 1, layers = 1, d = 1;
   size_t rank = 0;  // 0: not of low rank
   bool ternary = false;
+  bool sees_root = false;
   size_t vocabulary = 0;  // V of the heads' own projections; 0: they share the model's
   size_t outputs() const { return layers * heads * d; }
 };
@@ -31,6 +33,7 @@ struct HeadShape {
 struct HeadWeights {
   MatView<const float> weights;            // [L K d, d]
   std::span<const float> biases;           // [L K d]
+  MatView<const float> root_weights = {};  // [K d, d] where heads see the root
   MatView<const float> vocabularies = {};  // [K V, d] the heads' own, if any
 };
 void SetWeights(const HeadWeights& weights, HeadPass& pass);
@@ -42,11 +45,13 @@ class HeadParameters {
   const std::vector<ParameterSlice>& slices() const { return slices_; }
   size_t size() const { return size_; }  // floats
   const ParameterSlice& biases() const { return slices_[shape_.rank > 0 ? 2 : 1]; }
+  // Of heads that see the root only.
+  const ParameterSlice& root_weights() const { return slices_[shape_.rank > 0 ? 3 : 2]; }
   // Of own projections only.
   const ParameterSlice& vocabularies() const { return slices_.back(); }
 
-  // Weights and biases 0, so that every head returns its input; of low rank A is 0 and B random.
-  // Own projections begin as `table` [V, d].
+  // All weights and biases 0, so that every head returns its input; of low rank A is 0 and B
+  // random. Own projections begin as `table` [V, d].
   void Initialise(uint64_t seed, MatView<const BFloat16> table, std::span<float> parameters) const;
   // Valid until the next call, and while `parameters` live.
   HeadWeights Weights(std::span<const float> parameters);
@@ -56,7 +61,8 @@ class HeadParameters {
 
  private:
   HeadShape shape_;
-  std::vector<ParameterSlice> slices_;  // weights, or A and B; biases; own projections
+  // Weights, or A and B; biases; root weights; own projections.
+  std::vector<ParameterSlice> slices_;
   size_t size_ = 0;
   AlignedBuffer<float> weights_;           // [L K d, d], where they are not the parameters
   AlignedBuffer<float> weights_gradient_;  // the same, of low rank

@@ -22,6 +22,15 @@ void CopyAs(MatView<const float> from, BFloat16* to) {
   for (size_t r = 0; r < from.rows; ++r) RoundTo(from.Row(r), from.cols, to + r * from.cols);
 }
 
+void CopyAs(MatView<const BFloat16> from, BFloat16* to) {
+  for (size_t r = 0; r < from.rows; ++r) std::copy_n(from.Row(r), from.cols, to + r * from.cols);
+}
+void CopyAs(MatView<const BFloat16> from, float* to) {
+  for (size_t r = 0; r < from.rows; ++r)
+    std::transform(from.Row(r), from.Row(r) + from.cols, to + r * from.cols,
+                   [](BFloat16 x) { return x.ToFloat(); });
+}
+
 }  // namespace
 
 template <class E>
@@ -32,6 +41,8 @@ TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, const HeadPassOpt
       vocab_(table.rows),
       own_(options.own_vocabularies),
       hidden_(batch_ * d_),
+      roots_(options.sees_root ? batch_ * d_ : 0),
+      root_weights_(options.sees_root ? heads_ * d_ * d_ : 0),
       losses_(batch_ * heads_),
       ranks_(batch_ * heads_),
       output_grad_(batch_ * heads_ * d_),
@@ -56,9 +67,7 @@ TypedHeadPass<E>::TypedHeadPass(MatView<const BFloat16> table, const HeadPassOpt
     loss_.push_back(std::make_unique<VocabularyLoss<E>>(table, batch_ * heads_, options.part));
   } else {
     tables_ = AlignedBuffer<E>(vocab_ * d_);
-    for (size_t r = 0; r < vocab_; ++r)
-      std::transform(table.Row(r), table.Row(r) + d_, tables_.data() + r * d_,
-                     [](BFloat16 x) { return x.ToFloat(); });
+    CopyAs(table, tables_.data());
     loss_.push_back(std::make_unique<VocabularyLoss<E>>(std::as_const(tables_).View(vocab_, d_),
                                                         batch_ * heads_, options.part));
   }
@@ -71,6 +80,12 @@ void TypedHeadPass<E>::SetVocabularies(MatView<const float> tables) {
     CopyAs(tables.Rows(begin, end - begin), tables_.data() + begin * d_);
   });
   for (const auto& loss : loss_) loss->TableChanged();
+}
+
+template <class E>
+void TypedHeadPass<E>::SetRootWeights(MatView<const float> weights) {
+  TERN_CHECK(weights.rows * weights.cols == root_weights_.size() && weights.cols == d_);
+  CopyAs(weights, root_weights_.data());
 }
 
 template <class E>
@@ -87,14 +102,9 @@ void TypedHeadPass<E>::SetWeights(MatView<const float> weights, std::span<const 
 
 template <class E>
 void TypedHeadPass<E>::Forward(const HeadBatch& batch) {
-  for (size_t r = 0; r < batch_; ++r) {
-    if constexpr (sizeof(E) == 2) {
-      std::copy_n(batch.hidden.Row(r), d_, hidden_.data() + r * d_);
-    } else {
-      std::transform(batch.hidden.Row(r), batch.hidden.Row(r) + d_, hidden_.data() + r * d_,
-                     [](BFloat16 x) { return x.ToFloat(); });
-    }
-  }
+  CopyAs(batch.hidden, hidden_.data());
+  const bool sees_root = root_weights_.size() > 0;
+  if (sees_root) CopyAs(batch.roots, roots_.data());
   const E* inputs = hidden_.data();
   for (size_t l = 0; l < blocks_.size(); ++l) {
     Block& block = blocks_[l];
@@ -102,6 +112,11 @@ void TypedHeadPass<E>::Forward(const HeadBatch& batch) {
     if (l == 0) {
       DenseMatmul(std::as_const(hidden_).View(batch_, d_), Transpose::kNo, weights, Transpose::kYes,
                   0.0f, block.products.View(batch_, heads_ * d_));
+      if (sees_root) {
+        DenseMatmul(std::as_const(roots_).View(batch_, d_), Transpose::kNo,
+                    std::as_const(root_weights_).View(heads_ * d_, d_), Transpose::kYes, 1.0f,
+                    block.products.View(batch_, heads_ * d_));
+      }
     } else {
       for (size_t k = 0; k < heads_; ++k) {
         DenseMatmul(OfHead(inputs, k), Transpose::kNo, weights.Rows(k * d_, d_), Transpose::kYes,
@@ -159,6 +174,9 @@ void TypedHeadPass<E>::Backward(HeadGradients& gradients) {
     BackwardBlock(l, gradients.weights.Rows(l * width, width),
                   gradients.biases.subspan(l * width, width));
   }
+  if (root_weights_.size() == 0) return;
+  DenseMatmul(std::as_const(products_grad_).View(batch_, width), Transpose::kYes,
+              std::as_const(roots_).View(batch_, d_), Transpose::kNo, 1.0f, gradients.root_weights);
 }
 
 // One head under its own projection.
@@ -253,7 +271,8 @@ double TypedHeadPass<E>::GemmMacs() const {
   // Forward and backward. Nothing below block 1 is trained, nor is a shared projection: one of the
   // two backward products each.
   const double columns = (own_ ? 3.0 : 2.0) * static_cast<double>(loss_.front()->columns());
-  const double per_row = d * (columns + d * (3 * layers - 1));
+  const double root = root_weights_.size() > 0 ? 2 * d : 0;
+  const double per_row = d * (columns + d * (3 * layers - 1) + root);
   return per_row * static_cast<double>(heads_ * batch_);
 }
 

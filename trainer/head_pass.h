@@ -3,13 +3,16 @@
 // hardware, else float.
 //
 //   X_1 = x for every head; of block l = 1..L, W [K d, d] stacked:
-//   Z = X_l W^T                  [B, K d]   block 1: all heads in one GEMM; behind it one per head
+//   Z = X_l W^T                  [B, K d]   block 1: all heads in one GEMM, plus E R^T where heads
+//                                           see the root, E [B, d] (engine/root_weights.h); behind
+//                                           it one per head
 //   X_(l+1) = X_l + SiLU(Z + b)  [B K, d]   the same memory order: row b K + k
 //   logits = X_(L+1) T^T         [B K, V]   T [V, d]: the backbone's output embedding, frozen, or
 //                                           T_k of each head's own, trained: dT_k = dlogits^T
 //                                           X_(L+1)
 //   loss = sum_k weight_k * mean over the rows that have a target of CE(logits, target)
-//   dZ = dX_(l+1) SiLU'(Z + b),  dW = dZ^T X_l,  db = column sums of dZ,  dX_l = dX_(l+1) + dZ W
+//   dZ = dX_(l+1) SiLU'(Z + b),  dW = dZ^T X_l,  db = column sums of dZ,  dX_l = dX_(l+1) + dZ W,
+//   dR = dZ^T E of block 1
 //
 // vocabulary_loss.h has the part of the vocabulary that training looks at.
 #ifndef TERN_TRAINER_HEAD_PASS_H_
@@ -32,11 +35,13 @@ struct HeadPassOptions {
   size_t heads = 1, layers = 1, batch = 1;
   bool bfloat16 = true;           // bf16 GEMMs where the CPU has them, else fp32
   bool own_vocabularies = false;  // every head has its own T
-  VocabularyPart part;            // that gradients look at; default: the whole vocabulary
+  bool sees_root = false;
+  VocabularyPart part;  // that gradients look at; default: the whole vocabulary
 };
 
 struct HeadBatch {
   MatView<const BFloat16> hidden;    // [B, d]
+  MatView<const BFloat16> roots;     // [B, d] E; not read where heads do not see the root
   std::span<const int32_t> targets;  // [B, K]; -1: the text ends before
   uint64_t seed = 0;                 // draws the part of the vocabulary
   // For gradients, as in LossTargets, with rows b K + k.
@@ -57,6 +62,7 @@ struct HeadSums {
 struct HeadGradients {
   MatView<float> weights;            // [L K d, d]
   std::span<float> biases;           // [L K d]
+  MatView<float> root_weights = {};  // [K d, d] R, where heads see the root
   MatView<float> vocabularies = {};  // [K V, d] with HeadPassOptions::own_vocabularies
 };
 
@@ -66,6 +72,8 @@ class HeadPass {
   // Takes over weights [L K d, d] and biases [L K d]; with bf16 GEMMs rounded to bf16, as heads
   // files store them.
   virtual void SetWeights(MatView<const float> weights, std::span<const float> biases) = 0;
+  // Takes over R [K d, d], likewise. REQUIRES sees_root.
+  virtual void SetRootWeights(MatView<const float> weights) = 0;
   // Takes over the heads' own T, [K V, d], likewise. REQUIRES own_vocabularies.
   virtual void SetVocabularies(MatView<const float> tables) = 0;
   // Adds to `sums` [K]. Where `gradients` is given, adds the loss's gradient times `scale`; the
@@ -90,6 +98,7 @@ class TypedHeadPass final : public HeadPass {
  public:
   TypedHeadPass(MatView<const BFloat16> table, const HeadPassOptions& options);
   void SetWeights(MatView<const float> weights, std::span<const float> biases) override;
+  void SetRootWeights(MatView<const float> weights) override;
   void SetVocabularies(MatView<const float> tables) override;
   double Run(const HeadBatch& batch, std::span<const float> head_weights, float scale,
              HeadGradients* gradients, std::span<HeadSums> sums) override;
@@ -121,7 +130,9 @@ class TypedHeadPass final : public HeadPass {
   const bool own_;
   std::vector<Block> blocks_;  // L
   AlignedBuffer<E> hidden_;    // [B, d]
-  AlignedBuffer<E> tables_;    // [K V, d] own ones, or T where E is float; else empty
+  AlignedBuffer<E> roots_;     // [B, d], and R [K d, d]; empty where heads do not see the root
+  AlignedBuffer<E> root_weights_;
+  AlignedBuffer<E> tables_;  // [K V, d] own ones, or T where E is float; else empty
   std::vector<std::unique_ptr<VocabularyLoss<E>>> loss_;  // of all heads, or of each its own
   std::vector<float> losses_;                             // [B, K]
   std::vector<uint32_t> ranks_;                           // [B, K]

@@ -17,6 +17,7 @@ HeadScorer::HeadScorer(const Model& model, const MedusaHeads& heads)
       right_(static_cast<size_t>(heads.count)),
       reached_(static_cast<size_t>(heads.count)),
       bins_(static_cast<size_t>(heads.count)),
+      root_(static_cast<size_t>(heads.hidden_size)),
       rows_(static_cast<size_t>(heads.count) * static_cast<size_t>(heads.hidden_size)),
       logits_(static_cast<size_t>(heads.count) * static_cast<size_t>(model.config.vocab_size)) {}
 
@@ -25,7 +26,8 @@ void HeadScorer::Score(std::span<const TokenId> tokens, size_t position,
   if (position + 2 >= tokens.size()) return;
   const size_t known = std::min(ranks_.size(), tokens.size() - position - 2);
   const size_t d = hidden.size(), vocab = static_cast<size_t>(model_.config.vocab_size);
-  ApplyHeads(heads_, hidden, rows_.View(ranks_.size(), d));
+  RootInput(model_, tokens[position + 1], root_);
+  ApplyHeads(heads_, hidden, root_, rows_.View(ranks_.size(), d));
   const MatView<float> logits = logits_.View(known, vocab);
   const bool shared = heads_.vocabularies.size() == 0;
   if (shared) VocabProjection(rows_.View(known, d), model_.OutputEmbedding(), logits);

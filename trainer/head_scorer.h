@@ -43,6 +43,7 @@ class HeadScorer {
   std::vector<int64_t> reached_;  // [K] those places
   // [K] the same by the head's confidence.
   std::vector<std::array<ConfidenceBin, AcceptanceReport::kConfidenceBins>> bins_;
+  std::vector<float> root_;      // [d]
   AlignedBuffer<float> rows_;    // [K, d]
   AlignedBuffer<float> logits_;  // [K, V]
 };

@@ -73,6 +73,7 @@ HeadPassOptions PassOptions(const HeadTrainerOptions& options, std::vector<Token
   pass.batch = static_cast<size_t>(options.batch);
   pass.bfloat16 = options.bfloat16;
   pass.own_vocabularies = options.own_projection;
+  pass.sees_root = options.sees_root;
   pass.part = {std::move(by_frequency), static_cast<size_t>(options.loss_shortlist),
                static_cast<size_t>(options.loss_samples), teacher_top};
   return pass;
@@ -90,7 +91,7 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       heads_(static_cast<size_t>(options.heads)),
       d_(static_cast<size_t>(model.config.hidden_size)),
       shape_({heads_, static_cast<size_t>(options.layers), d_, static_cast<size_t>(options.rank),
-              options.ternary,
+              options.ternary, options.sees_root,
               options.own_projection ? static_cast<size_t>(model.config.vocab_size) : 0}),
       parameters_(shape_.size()),
       gradients_(AlignedBuffer<float>::Zeroed(shape_.size())),
@@ -98,6 +99,8 @@ HeadTrainer::HeadTrainer(const Model& model, const HeadRows& rows,
       training_sums_(heads_),
       held_out_sums_(heads_),
       hidden_(static_cast<size_t>(options.batch) * d_),
+      roots_(hidden_.size()),
+      root_(d_),
       targets_(static_cast<size_t>(options.batch) * heads_),
       teacher_top_(
           options.teacher_weight > 0 ? static_cast<size_t>(rows.cache().info().teacher_top_k) : 0),
@@ -125,6 +128,12 @@ void HeadTrainer::StartFrom(const MedusaHeads& heads) {
               }).out;
     biases = std::ranges::copy(block.biases.span(), biases).out;
   }
+  if (heads.sees_root()) {
+    TERN_CHECK(options_.sees_root);
+    std::ranges::transform(heads.root_weights.span(),
+                           parameters_.data() + shape_.root_weights().offset,
+                           [](BFloat16 w) { return w.ToFloat(); });
+  }
   if (heads.vocabularies.size() > 0) {
     TERN_CHECK(options_.own_projection &&
                heads.vocabularies.size() == shape_.vocabularies().size());
@@ -143,6 +152,10 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
   for (size_t b = 0; b < rows.size(); ++b) {
     const HeadRows::Place place = rows_.Locate(static_cast<uint64_t>(rows[b]));
     std::copy_n(states_.Of(place.text).Row(place.position), d_, hidden_.data() + b * d_);
+    if (options_.sees_root) {
+      RootInput(model_, place.sequence.tokens[place.position + 1], root_);
+      std::ranges::transform(root_, roots_.data() + b * d_, BFloat16::FromFloat);
+    }
     for (size_t k = 0; k < heads_; ++k) {
       const size_t target = place.position + 2 + k;  // head k + 1 predicts token t + 1 + (k + 1)
       const auto& tokens = place.sequence.tokens;
@@ -153,7 +166,8 @@ double HeadTrainer::Run(std::span<const int32_t> rows, float scale, HeadGradient
   // Of the rows alone: a resumed run draws what an uninterrupted one does.
   uint64_t seed = 0;
   for (int32_t row : rows) seed = Mix64(seed, static_cast<uint64_t>(row));
-  HeadBatch batch{std::as_const(hidden_).View(rows.size(), d_), targets_, seed};
+  HeadBatch batch{std::as_const(hidden_).View(rows.size(), d_),
+                  std::as_const(roots_).View(rows.size(), d_), targets_, seed};
   if (teacher_top_ > 0 && gradients != nullptr) {
     batch.teacher_ids = {teacher_ids_.data(), targets_.size(), teacher_top_};
     batch.teacher_probs = {teacher_probs_.data(), targets_.size(), teacher_top_};
@@ -190,13 +204,18 @@ double HeadTrainer::Loss(std::span<const int32_t> tokens) {
 
 MedusaHeads HeadTrainer::Heads() {
   MedusaHeads heads = ZeroMedusaHeads(options_.heads, model_.config.hidden_size, options_.layers);
-  const auto [weights, biases, vocabularies] = shape_.Weights(parameters_.span());
+  const auto [weights, biases, root_weights, vocabularies] = shape_.Weights(parameters_.span());
   const size_t width = heads_ * d_;
   for (size_t l = 0; l < heads.blocks.size(); ++l) {
     MedusaBlock& block = heads.blocks[l];
     std::transform(weights.Row(l * width), weights.Row(l * width) + width * d_,
                    block.weights.data(), BFloat16::FromFloat);
     std::ranges::transform(biases.subspan(l * width, width), block.biases.data(), RoundToBFloat16);
+  }
+  if (options_.sees_root) {
+    heads.root_weights = AlignedBuffer<BFloat16>(width * d_);
+    std::transform(root_weights.data, root_weights.data + width * d_, heads.root_weights.data(),
+                   BFloat16::FromFloat);
   }
   if (options_.own_projection) {
     heads.vocabularies = AlignedBuffer<BFloat16>(vocabularies.rows * d_);

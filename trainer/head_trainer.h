@@ -25,7 +25,8 @@ struct HeadTrainerOptions {
   int32_t layers = 1;  // L, residual blocks of each head
   int32_t rank = 0;    // of their weights; 0: full
   bool ternary = false;
-  bool biases = true;  // false: they stay 0
+  bool biases = true;     // false: they stay 0
+  bool sees_root = true;  // heads read the root, too (engine/root_weights.h)
   bool own_projection =
       false;  // every head's own vocabulary projection, which begins as the model's
   int32_t loss_shortlist = 0;  // most frequent tokens, which training always looks at ...
@@ -70,7 +71,7 @@ class HeadTrainer final : public Trainable {
   nlohmann::json TakeHeldOutFigures() override;
 
   // Begins with `heads` instead. REQUIRES plain heads of the options' count and layers, with
-  // vocabularies only where the options say own_projection.
+  // vocabularies and root weights only where the options say own_projection and sees_root.
   void StartFrom(const MedusaHeads& heads);
 
   // Costs by which held-out figures then hold simulated_tokens_per_second, acceptance_length and
@@ -104,6 +105,8 @@ class HeadTrainer final : public Trainable {
   std::optional<CostCurve> costs_;
   SpeedSimulator simulator_;          // of the held-out places since the last figures
   AlignedBuffer<BFloat16> hidden_;    // [B, d]
+  AlignedBuffer<BFloat16> roots_;     // [B, d]
+  std::vector<float> root_;           // [d] of one
   std::vector<int32_t> targets_;      // [B, K]
   size_t teacher_top_;                // T of the data, 0 where the loss has no teacher
   std::vector<TokenId> teacher_ids_;  // [B K, T]

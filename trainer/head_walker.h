@@ -75,13 +75,14 @@ class HeadWalker {
                  const Fn& fn) {
     for (size_t i = 0; i < width_; ++i) hidden_[i] = text.hidden[place * width_ + i].ToFloat();
     const size_t known = std::min(noises.size(), text.tokens.size() - place - 2);
-    const MatView<const float> logits = logits_.Evaluate(hidden_, 0, static_cast<int32_t>(known));
+    const MatView<const float> logits =
+        logits_.Evaluate(hidden_, text.tokens[place + 1], 0, static_cast<int32_t>(known));
     std::array<ScoredIndex, DraftCalibration::kRanks> room;
     const auto best = std::span(room).first(std::min(DraftCalibration::kRanks, scaled_.size()));
     for (size_t k = 0; k < known; ++k) {
       const size_t position = place + 2 + k;
       const bool sampled = text.temperature > 0.0f;
-      const std::span<const float> noise = Sum(text, position, logits.RowSpan(k), noises[k]);
+      const std::span<const float> noise = Sum(text, place, k, logits.RowSpan(k), noises[k]);
       TopK(values_, best);
       const int32_t came = IndexOf(text.tokens[position]);
       const auto found = std::ranges::find(best, came, &ScoredIndex::index);
@@ -91,12 +92,14 @@ class HeadWalker {
       if (rank == best.size()) return;
     }
   }
-  std::span<const float> Sum(const CalibrationText& text, size_t position,
+  // Of head k + 1.
+  std::span<const float> Sum(const CalibrationText& text, size_t place, size_t k,
                              std::span<const float> logits, float weight) {
+    const size_t position = place + 2 + k;
     const bool sampled = text.temperature > 0.0f;
     const float scale = sampled ? 1.0f / text.temperature : 1.0f;
     std::ranges::copy(logits, scaled_.begin());
-    logits_.AddSuccessors(text.tokens[position - 1], scaled_);
+    logits_.AddSuccessors(static_cast<int32_t>(k) + 1, text.tokens[position - 1], scaled_);
     for (float& value : scaled_) value *= scale;
     values_ = scaled_;
     if (!sampled) return {};

@@ -54,10 +54,11 @@ int main(int argc, char** argv) {
       tree.Clear();
       drafter.Propose(seen, tree);
     });
-    const double pair = Microseconds([&] { draft.Evaluate(hidden.span(), 0, 2); });
-    const MatView<const float> logits = draft.Evaluate(hidden.span(), 0, static_cast<int32_t>(k));
+    const double pair = Microseconds([&] { draft.Evaluate(hidden.span(), 0, 0, 2); });
+    const MatView<const float> logits =
+        draft.Evaluate(hidden.span(), 0, 0, static_cast<int32_t>(k));
     const double project =
-        Microseconds([&] { draft.Evaluate(hidden.span(), 0, static_cast<int32_t>(k)); });
+        Microseconds([&] { draft.Evaluate(hidden.span(), 0, 0, static_cast<int32_t>(k)); });
     std::vector<ScoredIndex> best(MedusaDrafter::kTop);
     const double top = Microseconds([&] {
       for (size_t r = 0; r < k; ++r) TopK(logits.RowSpan(r), best);

@@ -31,6 +31,7 @@ TEST_F(DistillTrainTest, FromPromptsToHeads) {
   EXPECT_EQ(heads.calibration.fitted(), trained["calibrated_on"].get<int64_t>() > 0);
   EXPECT_EQ(heads.shortlist.empty(), false);
   EXPECT_EQ(heads.sample.right.size(), 3u);
+  EXPECT_TRUE(heads.sees_root());
   EXPECT_EQ(heads.sample.places(), trained["sample"]["places"]);
   EXPECT_TRUE(
       std::ranges::any_of(heads.blocks[0].weights.span(), [](BFloat16 w) { return w.bits != 0; }));
@@ -215,12 +216,15 @@ TEST_F(DistillTrainTest, KindsOfHeads) {
   }
   std::vector<std::string> flat = Train(data_, dir_ / "flat", {"--gguf", dir_ / "heads.gguf"});
   ExpectFailure(flat, "--gguf requires --no-bias", 2);
-  flat.insert(flat.end(), {"--no-bias", "--pt"});
+  flat.push_back("--no-bias");
+  ExpectFailure(flat, "--gguf requires --no-root", 2);
+  flat.insert(flat.end(), {"--no-root", "--pt"});
   EXPECT_EQ(Run(flat)["gguf"], dir_ / "heads.gguf");
   const MedusaHeads no_bias = LoadMedusaHeads(dir_ / "flat", LoadModel(model_));
   const MedusaHeads gguf = LoadMedusaHeads(dir_ / "heads.gguf", LoadModel(model_));
   EXPECT_TRUE(std::ranges::equal(gguf.blocks[0].weights.span(), no_bias.blocks[0].weights.span()));
   const MedusaHeads torch = LoadMedusaHeads(dir_ / "flat/medusa_lm_head.pt", LoadModel(model_));
+  EXPECT_FALSE(no_bias.sees_root());
   EXPECT_TRUE(std::ranges::equal(torch.blocks[0].weights.span(), no_bias.blocks[0].weights.span()));
   std::vector<std::string> ternary = Train(data_, heads_);
   ternary.push_back("--ternary");
@@ -237,7 +241,7 @@ TEST_F(DistillTrainTest, KindsOfHeads) {
 // it.
 TEST_F(DistillTrainTest, HeadsWithTheirOwnProjection) {
   Run(Distill(data_));
-  const json own = Run(Train(data_, heads_, {"--own-projection", "--pt"}));
+  const json own = Run(Train(data_, heads_, {"--own-projection", "--no-root", "--pt"}));
   const Model model = LoadModel(model_);
   const MedusaHeads heads = LoadMedusaHeads(heads_, model);
   ASSERT_EQ(heads.vocabularies.size(), 3 * model.lm_head.size() + 3 * model.embed_tokens.size());
@@ -260,8 +264,30 @@ TEST_F(DistillTrainTest, HeadsWithTheirOwnProjection) {
   ExpectFailure(go_on({}), "--own-projection");
   Run(go_on({"--own-projection", "--lr", "1e-4"}));
   ExpectFailure(
-      Train(data_, dir_ / "flat", {"--own-projection", "--no-bias", "--gguf", dir_ / "heads.gguf"}),
+      Train(data_, dir_ / "flat",
+            {"--own-projection", "--no-bias", "--no-root", "--gguf", dir_ / "heads.gguf"}),
       "--own-projection excludes --gguf", 2);
+}
+
+// Heads without root weights go on with or without; those that see the root are not made blind.
+TEST_F(DistillTrainTest, HeadsComeToSeeTheRoot) {
+  Run(Distill(data_));
+  Run(Train(data_, heads_, {"--no-root"}));
+  EXPECT_FALSE(LoadMedusaHeads(heads_, LoadModel(model_)).sees_root());
+  const auto go_on = [&](const std::string& from, const std::string& to) {
+    std::vector<std::string> command =
+        Train(data_, to, {"--init-heads", from, "--steps", "5", "--lr", "1e-3"});
+    std::erase(command, "--heads-count");
+    std::erase(command, "3");
+    return command;
+  };
+  const std::string seeing = dir_ / "seeing";
+  Run(go_on(heads_, seeing));
+  const MedusaHeads heads = LoadMedusaHeads(seeing, LoadModel(model_));
+  ASSERT_TRUE(heads.sees_root());
+  EXPECT_TRUE(
+      std::ranges::any_of(heads.root_weights.span(), [](BFloat16 w) { return w.bits != 0; }));
+  ExpectFailure(With(go_on(seeing, dir_ / "blind"), {"--no-root"}), "--no-root: ");
 }
 
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {

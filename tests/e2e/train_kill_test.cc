@@ -32,7 +32,7 @@ class TrainKillTest : public HeadsRunTest {
   Words Command(const std::string& out, const Words& kind) const {
     Words command = With(Train(data_, out, {"--checkpoint-every", "4", "--calibrate", "8"}), kind);
     const bool flat = std::ranges::find(command, "--no-bias") != command.end();
-    return flat ? With(command, {"--gguf", out + "/heads.gguf"}) : command;
+    return flat ? With(command, {"--gguf", out + "/heads.gguf", "--no-root"}) : command;
   }
   // Runs to the end; the time that took.
   microseconds Timed(const Words& command) {

@@ -74,7 +74,7 @@ Rounded Product(MatView<const BFloat16> weights, const Rounded& x) {
 TEST_F(DraftLogitsTest, AreTheHeadsLogitsWithinTheirRounding) {
   const auto heads = Heads();
   DraftLogits draft(model_, *heads);
-  const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
+  const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, 0, kHeads);
   Rounded x = {std::vector<double>(kHidden), std::vector<double>(kHidden)};
   for (size_t c = 0; c < kHidden; ++c) x.value[c] = static_cast<double>(hidden_[c]);
   Rounded rounded = x;
@@ -103,10 +103,10 @@ TEST_F(DraftLogitsTest, AreTheHeadsLogitsWithinTheirRounding) {
 
 TEST_F(DraftLogitsTest, OfAHeadDoNotDependOnTheOthers) {
   DraftLogits all(model_, *Heads()), one(model_, *Heads());
-  const MatView<const float> logits = all.Evaluate(hidden_.span(), 0, kHeads);
+  const MatView<const float> logits = all.Evaluate(hidden_.span(), 0, 0, kHeads);
   for (int32_t k = 0; k < kHeads; ++k) {
-    EXPECT_TRUE(
-        test::SameBits(logits.Rows(static_cast<size_t>(k), 1), one.Evaluate(hidden_.span(), k, 1)));
+    EXPECT_TRUE(test::SameBits(logits.Rows(static_cast<size_t>(k), 1),
+                               one.Evaluate(hidden_.span(), 0, k, 1)));
   }
 }
 
@@ -114,8 +114,8 @@ TEST_F(DraftLogitsTest, OfAShortlistAreThoseOfItsTokens) {
   DraftLogits all(model_, *Heads()), some(model_, *Heads({200, 3, 77}));
   ASSERT_EQ(std::vector<TokenId>(some.tokens().begin(), some.tokens().end()),
             (std::vector<TokenId>{3, 77, 200}));
-  const MatView<const float> a = all.Evaluate(hidden_.span(), 0, kHeads);
-  const MatView<const float> b = some.Evaluate(hidden_.span(), 0, kHeads);
+  const MatView<const float> a = all.Evaluate(hidden_.span(), 0, 0, kHeads);
+  const MatView<const float> b = some.Evaluate(hidden_.span(), 0, 0, kHeads);
   ASSERT_EQ(b.cols, 3u);
   for (size_t k = 0; k < kHeads; ++k) {
     for (size_t c = 0; c < 3; ++c)
@@ -147,7 +147,7 @@ TEST_F(DraftLogitsTest, SampledTextsAreDraftedWithTheirNoise) {
     drafter.Reset();
     drafter.Propose({tokens, hidden_.span(), 1, 64, nullptr, &sampling}, tree);
     ASSERT_GT(tree.size(), 0);
-    const auto row = logits.Evaluate(hidden_.span(), 0, 1).RowSpan(0);
+    const auto row = logits.Evaluate(hidden_.span(), 0, 0, 1).RowSpan(0);
     TokenId best = 0, likeliest = 0;
     float best_score = -1e30f, largest = -1e30f;
     for (size_t i = 0; i < row.size(); ++i) {

@@ -155,8 +155,8 @@ TEST_F(HeadsFormats, WrittenGgufHoldsTheSameHeads) {
   // x + I SiLU(W x) is x + SiLU(W x), each added by a rounding of its own.
   const std::vector<float> hidden = test::MixedValues(5, kD);
   AlignedBuffer<float> expected(kHeads * kD), got(kHeads * kD);
-  ApplyHeads(plain, hidden, expected.View(kHeads, kD));
-  ApplyHeads(loaded, hidden, got.View(kHeads, kD));
+  ApplyHeads(plain, hidden, {}, expected.View(kHeads, kD));
+  ApplyHeads(loaded, hidden, {}, got.View(kHeads, kD));
   for (size_t i = 0; i < expected.size(); ++i)
     EXPECT_NEAR(got[i], expected[i], 1e-5f * (1.0f + std::abs(expected[i]))) << i;
   EXPECT_NE(test::ErrorText([&] {
@@ -279,7 +279,7 @@ TEST_F(HeadsFormats, ApplyHeadsEqualsTheFormulas) {
   for (const char* name : {"medusa_v2.pt", "medusa_v1.pt", "bitnet.pt"}) {
     const MedusaHeads heads = LoadMedusaHeads(Fixture(name), model_);
     AlignedBuffer<float> out(kHeads * kD);
-    ApplyHeads(heads, hidden.span(), out.View(kHeads, kD));
+    ApplyHeads(heads, hidden.span(), {}, out.View(kHeads, kD));
     for (size_t k = 0; k < kHeads; ++k) {
       const std::vector<double> expected = Reference(heads, k, hidden.span());
       for (size_t i = 0; i < kD; ++i) {
@@ -298,7 +298,7 @@ TEST_F(HeadsFormats, DraftLogitsAreCloseToTheHeads) {
     SCOPED_TRACE(name);
     const MedusaHeads heads = LoadMedusaHeads(Fixture(name), model_);
     DraftLogits draft(model_, heads);
-    const MatView<const float> logits = draft.Evaluate(hidden.span(), 0, kHeads);
+    const MatView<const float> logits = draft.Evaluate(hidden.span(), 0, 0, kHeads);
     for (size_t k = 0; k < kHeads; ++k) {
       const std::vector<double> row = Reference(heads, k, hidden.span());
       double error = 0.0, size = 0.0;
@@ -317,7 +317,7 @@ TEST_F(HeadsFormats, DraftLogitsAreCloseToTheHeads) {
       // A head alone gives the same bits.
       DraftLogits alone(model_, heads);
       EXPECT_TRUE(test::SameBits(logits.Rows(k, 1),
-                                 alone.Evaluate(hidden.span(), static_cast<int32_t>(k), 1)));
+                                 alone.Evaluate(hidden.span(), 0, static_cast<int32_t>(k), 1)));
     }
   }
 }

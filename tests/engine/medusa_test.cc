@@ -265,7 +265,7 @@ TEST(ApplyHeads, EqualsTheFormula) {
     RandomData random(static_cast<uint32_t>(d));
     const AlignedBuffer<float> x = random.Floats(d, -2.0f, 2.0f);
     AlignedBuffer<float> out(4 * d);
-    ApplyHeads(heads, x.span(), out.View(4, d));
+    ApplyHeads(heads, x.span(), {}, out.View(4, d));
     const AlignedBuffer<double> expected = ReferenceHeads(heads, x.span());
     // d products of at most 1, each and their sum rounded: d * d * 2^-24 at worst, times silu's
     // slope of 1.1; exp and the last sums within 2^-18 of a result below 2^6.
@@ -279,13 +279,13 @@ TEST(ApplyHeads, ZeroHeadsReturnTheirInputAndThreadsChangeNothing) {
   RandomData random(3);
   const AlignedBuffer<float> x = random.Floats(700);
   AlignedBuffer<float> one(2 * 700), two(2 * 700);
-  ApplyHeads(ZeroMedusaHeads(2, 700), x.span(), one.View(2, 700));
+  ApplyHeads(ZeroMedusaHeads(2, 700), x.span(), {}, one.View(2, 700));
   for (size_t i = 0; i < 1400; ++i) EXPECT_EQ(one[i], x[i % 700]);
   const MedusaHeads heads = RandomHeads(2, 700, 0.1f, 4);
   SetThreadCount(1);
-  ApplyHeads(heads, x.span(), one.View(2, 700));
+  ApplyHeads(heads, x.span(), {}, one.View(2, 700));
   SetThreadCount(2);
-  ApplyHeads(heads, x.span(), two.View(2, 700));
+  ApplyHeads(heads, x.span(), {}, two.View(2, 700));
   SetThreadCount(AvailableCores());
   EXPECT_TRUE(test::SameBits(one.View(2, 700), two.View(2, 700)));
 }
@@ -309,7 +309,7 @@ class MedusaDraft : public ::testing::Test {
   // [K, V] probabilities in double, of the logits that drafts are made from.
   std::vector<std::vector<double>> Probabilities() const {
     DraftLogits draft(model_, *heads_);
-    const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, kHeads);
+    const MatView<const float> logits = draft.Evaluate(hidden_.span(), 0, 0, kHeads);
     const HeadCalibration fresh(kHeads);
     std::vector<std::vector<double>> all(kHeads, std::vector<double>(logits.cols));
     for (size_t k = 0; k < kHeads; ++k) {

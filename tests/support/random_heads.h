@@ -10,7 +10,16 @@
 namespace tern {
 
 inline MedusaHeads RandomHeads(int32_t count, int32_t hidden_size, float scale, uint64_t seed) {
-  return MakeSyntheticHeads(count, hidden_size, scale, seed);
+  MedusaHeads heads = MakeSyntheticHeads(count, hidden_size, scale, seed);
+  heads.root_weights = {};
+  return heads;
+}
+
+// `heads` that see the root, with weights uniform in [-scale, scale).
+inline MedusaHeads WithRootWeights(MedusaHeads heads, float scale, uint64_t seed) {
+  const auto d = static_cast<size_t>(heads.hidden_size);
+  heads.root_weights = UniformMaker(scale, seed).Matrix(static_cast<size_t>(heads.count) * d * d);
+  return heads;
 }
 
 // `heads` with random vocabularies of their own, uniform in [-1, 1).

@@ -47,7 +47,7 @@ TEST(BenchmarkHeads, UntrainedHeadsKnowNothing) {
   EXPECT_EQ(r.places, 64u);
   EXPECT_GT(r.micro_seconds, 0);
   EXPECT_GT(r.update_seconds, 0);
-  EXPECT_DOUBLE_EQ(r.gemm_macs, 64.0 * kD * (2 * 150 + 5 * kD));
+  EXPECT_DOUBLE_EQ(r.gemm_macs, 64.0 * kD * (2 * 150 + (5 + 2) * kD));  // 2: R
   EXPECT_GE(r.parameters, 2 * 2 * kD * (kD + 1));
 }
 

@@ -47,7 +47,7 @@ class HeadPassTest : public ::testing::Test {
       targets_.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(random_.Below(kVocab)));
   }
   HeadBatch Batch() const {
-    HeadBatch batch{hidden_.View(kBatch, kD), targets_, seed_};
+    HeadBatch batch{hidden_.View(kBatch, kD), roots_.View(kBatch, kD), targets_, seed_};
     if (teacher_weight_ == 0) return batch;
     const size_t rows = targets_.size(), top = teacher_ids_.size() / rows;
     batch.teacher_ids = {teacher_ids_.data(), rows, top};
@@ -86,6 +86,7 @@ class HeadPassTest : public ::testing::Test {
   RandomData random_{7};
   AlignedBuffer<BFloat16> hidden_ = random_.BFloat16s(kBatch * kD);
   AlignedBuffer<BFloat16> table_ = random_.BFloat16s(kVocab * kD);
+  AlignedBuffer<BFloat16> roots_ = random_.BFloat16s(kBatch * kD);
   AlignedBuffer<float> parameters_ = random_.Floats(kWeights + kBiases, -0.2f, 0.2f);
   std::vector<int32_t> targets_;  // [batch, heads]
   float teacher_weight_ = 0;      // 0: no teacher
@@ -169,7 +170,9 @@ TEST_F(HeadPassTest, GradientsOfOwnVocabulariesAreThoseOfFiniteDifferences) {
       pass->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
       pass->SetVocabularies(at.View(kHeads * kVocab, kD));
       std::vector<HeadSums> sums(kHeads);
-      HeadGradients gradients{gradient.View(kHeads * kD, kD), gradient.span().subspan(kWeights),
+      HeadGradients gradients{gradient.View(kHeads * kD, kD),
+                              gradient.span().subspan(kWeights),
+                              {},
                               table_gradient.View(kHeads * kVocab, kD)};
       return pass->Run(Batch(), head_weights_, 1, &gradients, sums);
     };
@@ -199,6 +202,47 @@ TEST_F(HeadPassTest, GradientsOfOwnVocabulariesAreThoseOfFiniteDifferences) {
   }
 }
 
+// As for the other weights of the first block; of two blocks, so that their gradient has come
+// through the second.
+TEST_F(HeadPassTest, GradientsOfRootWeightsAreThoseOfFiniteDifferences) {
+  HeadPassOptions options = Options(/*bfloat16=*/false, 2);
+  options.sees_root = true;
+  const auto pass = MakeHeadPass(Table(), options);
+  const AlignedBuffer<float> others = random_.Floats(2 * (kWeights + kBiases), -0.2f, 0.2f);
+  const AlignedBuffer<float> weights = random_.Floats(kWeights, -0.2f, 0.2f);
+  const auto loss = [&](const AlignedBuffer<float>& at, AlignedBuffer<float>& gradient) {
+    pass->SetWeights(others.View(2 * kHeads * kD, kD), others.span().subspan(2 * kWeights));
+    pass->SetRootWeights(at.View(kHeads * kD, kD));
+    auto unused = AlignedBuffer<float>::Zeroed(others.size());
+    std::vector<HeadSums> sums(kHeads);
+    HeadGradients gradients{unused.View(2 * kHeads * kD, kD), unused.span().subspan(2 * kWeights),
+                            gradient.View(kHeads * kD, kD)};
+    return pass->Run(Batch(), head_weights_, 1, &gradients, sums);
+  };
+  auto gradient = AlignedBuffer<float>::Zeroed(kWeights);
+  loss(weights, gradient);
+  for (size_t k = 0; k < kHeads; ++k) {
+    constexpr float kStep = 0x1p-9f;
+    AlignedBuffer<float> up(kWeights), down(kWeights);
+    auto ignored = AlignedBuffer<float>::Zeroed(kWeights);
+    std::ranges::copy(weights.span(), up.data());
+    std::ranges::copy(weights.span(), down.data());
+    double expected = 0, norm = 0;
+    for (size_t i = k * kD * kD; i < (k + 1) * kD * kD; ++i) {
+      const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
+      up[i] += sign * kStep;
+      down[i] -= sign * kStep;
+      expected += static_cast<double>(gradient[i] * sign);
+      norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+    }
+    const double quotient =
+        (loss(up, ignored) - loss(down, ignored)) / (2.0 * static_cast<double>(kStep));
+    const double rounding = 2 * 2e-6 / static_cast<double>(kStep);
+    EXPECT_NEAR(quotient, expected, rounding) << "head " << k;
+    EXPECT_GT(std::sqrt(norm), 5 * rounding) << "proves nothing";
+  }
+}
+
 // Own projections that all are the model's: the same losses, ranks and gradients of the blocks.
 TEST_F(HeadPassTest, OwnVocabulariesLikeTheModelsAreTheModels) {
   AlignedBuffer<float> tables(kHeads * kVocab * kD);
@@ -216,7 +260,9 @@ TEST_F(HeadPassTest, OwnVocabulariesLikeTheModelsAreTheModels) {
   const double loss = Loss(*shared, parameters_, 1, &expected);
   own->SetWeights(parameters_.View(kHeads * kD, kD), parameters_.span().subspan(kWeights));
   std::vector<HeadSums> sums(kHeads);
-  HeadGradients gradients{got.View(kHeads * kD, kD), got.span().subspan(kWeights),
+  HeadGradients gradients{got.View(kHeads * kD, kD),
+                          got.span().subspan(kWeights),
+                          {},
                           unused.View(kHeads * kVocab, kD)};
   EXPECT_NEAR(own->Run(Batch(), head_weights_, 1, &gradients, sums), loss, 1e-6 * loss);
   EXPECT_TRUE(std::ranges::equal(own->ranks(), shared->ranks()));
@@ -362,12 +408,19 @@ TEST_F(HeadPassTest, CountsHitsAndLossPerHead) {
 
 // heads(hidden) in the trainer == heads(hidden) in the engine. Both sum d products and a bias in
 // fp32, in their own orders: errors of d 2^-24 of the sum of absolute terms (d |w| |x| <= 32 * 0.2)
-// on either side; SiLU's slope is below 1.1 and exp adds 2^-21 of the value. bf16 GEMMs round x +
-// SiLU once more, to 2^-8 of it.
-// A second block reads rows that differ by that already and passes it on by at most 1 + 1.1 |w| d.
+// on either side, twice that with root weights; SiLU's slope is below 1.1 and exp adds 2^-21 of the
+// value. bf16 GEMMs round x + SiLU once more, to 2^-8 of it. A second block reads rows that differ
+// by that already and passes it on by at most 1 + 1.1 |w| d.
 TEST_F(HeadPassTest, OutputsAreTheEngines) {
-  for (size_t layers : {size_t{1}, size_t{2}}) {
+  for (const auto& [layers, sees_root] :
+       {std::pair(size_t{1}, false), {size_t{2}, false}, {size_t{1}, true}}) {
     MedusaHeads heads = ZeroMedusaHeads(kHeads, kD, static_cast<int32_t>(layers));
+    AlignedBuffer<float> roots = random_.Floats(kWeights, -0.2f, 0.2f);
+    std::ranges::transform(roots.span(), roots.data(), RoundToBFloat16);
+    if (sees_root) {
+      heads.root_weights = AlignedBuffer<BFloat16>(kWeights);
+      std::ranges::transform(roots.span(), heads.root_weights.data(), BFloat16::FromFloat);
+    }
     const AlignedBuffer<float> parameters =
         random_.Floats(layers * (kWeights + kBiases), -0.2f, 0.2f);
     for (size_t l = 0; l < layers; ++l) {
@@ -380,15 +433,19 @@ TEST_F(HeadPassTest, OutputsAreTheEngines) {
     AlignedBuffer<float> rounded(parameters.size());
     std::ranges::transform(parameters.span(), rounded.data(), RoundToBFloat16);
     AlignedBuffer<float> expected(kBatch * kHeads * kD), got(kBatch * kHeads * kD);
-    std::vector<float> x(kD);
+    std::vector<float> x(kD), root(kD);
     for (size_t b = 0; b < kBatch; ++b) {
       for (size_t i = 0; i < kD; ++i) x[i] = hidden_[b * kD + i].ToFloat();
-      ApplyHeads(heads, x, expected.View(kBatch * kHeads, kD).Rows(b * kHeads, kHeads));
+      for (size_t i = 0; i < kD; ++i) root[i] = roots_[b * kD + i].ToFloat();
+      ApplyHeads(heads, x, root, expected.View(kBatch * kHeads, kD).Rows(b * kHeads, kHeads));
     }
     const double passed_on = layers == 1 ? 1 : 2 + 1.1 * 0.2 * kD;
-    const double sum_error = 2 * kD * 0x1p-24 * (kD * 0.2 + 0.2) * 1.1;
+    const double sum_error = (sees_root ? 4 : 2) * kD * 0x1p-24 * (kD * 0.2 + 0.2) * 1.1;
     for (bool bfloat16 : {false, true}) {
-      const auto pass = MakeHeadPass(Table(), Options(bfloat16, layers));
+      HeadPassOptions options = Options(bfloat16, layers);
+      options.sees_root = sees_root;
+      const auto pass = MakeHeadPass(Table(), options);
+      if (sees_root) pass->SetRootWeights(roots.View(kHeads * kD, kD));
       Loss(*pass, rounded);
       pass->Outputs(got.View(kBatch * kHeads, kD));
       const bool rounds = bfloat16 && HasBFloat16Matmul();
