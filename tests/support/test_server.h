@@ -2,6 +2,7 @@
 #ifndef TERN_TESTS_SUPPORT_TEST_SERVER_H_
 #define TERN_TESTS_SUPPORT_TEST_SERVER_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
