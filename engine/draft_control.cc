@@ -60,7 +60,7 @@ void DraftControl::Begin(const GenerationOptions& options, GrammarText* grammar,
     planner_ = &chain_;
   } else {
     may_switch_off_ = true;
-    switch_.BeginText();
+    lately_->draft_switch.BeginText();
   }
 }
 
@@ -71,7 +71,7 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
   ran_drafters_ = false;
   drafter_seconds_ = 0.0;
   if (drafters_.empty() || max_depth < 1 || max_rows < 2) return kept_;
-  if (may_switch_off_ && !switch_.ShouldDraft()) return kept_;
+  if (may_switch_off_ && !lately_->draft_switch.ShouldDraft()) return kept_;
   proposed_.Clear();
   // The best-first planner goes by what rows cost, the others by shape.
   const StepCost* const cost = planner_ == &best_first_ ? &cost_ : nullptr;
@@ -160,7 +160,8 @@ void DraftControl::Report(int32_t emitted, double step_seconds) {
     lately_->speed.Add(emitted, passes);
     if (cost_.frozen()) step_seconds = cost_.token_seconds() * passes;
   }
-  if (may_switch_off_) switch_.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
+  if (may_switch_off_)
+    lately_->draft_switch.Report(kept_.size() > 0 || ran_drafters_, emitted, step_seconds);
 }
 
 void DraftControl::Describe(Timings& timings) const {
@@ -171,11 +172,12 @@ void DraftControl::Describe(Timings& timings) const {
     return;
   }
   if (mode_ == DraftMode::kAuto) timings.draft_mode = extra_drafters_.empty() ? "ngram" : "tree";
-  if (may_switch_off_ && !switch_.on()) {
+  if (may_switch_off_ && !lately_->draft_switch.on()) {
     timings.draft_mode = "off";
     char reason[160];
     std::snprintf(reason, sizeof(reason), "drafting gave %.1f tokens/s, plain decoding %.1f",
-                  switch_.draft_tokens_per_second(), switch_.plain_tokens_per_second());
+                  lately_->draft_switch.draft_tokens_per_second(),
+                  lately_->draft_switch.plain_tokens_per_second());
     timings.draft_reason = reason;
   }
   if (mode_ == DraftMode::kNgram) return;

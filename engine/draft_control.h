@@ -77,6 +77,7 @@ class DraftControl {
 
   // What was learned of texts in one of the calibration's ranges of temperatures.
   struct Lately {
+    DraftSwitch draft_switch;
     DraftGate gate;  // of extra_drafters_ in mode auto
     RecentSpeed speed;
     GuessShare alone{1.0f};  // of the look-up's guesses in steps without another drafter
@@ -89,7 +90,6 @@ class DraftControl {
   BestFirstPlanner best_first_;
   ChainPlanner chain_;
   StaticTreePlanner static_tree_;
-  DraftSwitch switch_;
   GuessShare contested_{0.5f};  // of those that another drafter contests, in this text
   RecentMedian draft_seconds_;  // of extra_drafters_
   std::array<Lately, DraftCalibration::kRanges> by_range_;

@@ -5,22 +5,23 @@
 namespace tern {
 
 void DraftSwitch::BeginText() {
-  on_ = true;
-  gains_ = Gains();
+  if (on_) gains_ = Gains();
+  steps_off_ = kProbeInterval - kProbes;
 }
 
 bool DraftSwitch::ShouldDraft() const {
   if (plain_seconds_.count() < kFirstPlain) return false;
-  if (on_) return steps_since_plain_ < kPlainInterval;
+  if (on_) return steps_since_run_ < kPlainInterval;
   return steps_off_ % kProbeInterval >= kProbeInterval - kProbes;
 }
 
 void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
-  ++steps_since_plain_;
+  ++steps_since_run_;
   if (!on_) ++steps_off_;
+  plain_run_ = drafted ? 0 : plain_run_ + 1;
+  if (plain_run_ >= kPlainRun) steps_since_run_ = 0;
   if (!drafted) {
-    plain_seconds_.Add(seconds);
-    steps_since_plain_ = 0;
+    if (plain_run_ > kUncounted) plain_seconds_.Add(seconds);
     return;
   }
   const double plain = plain_seconds_.Median();
@@ -32,8 +33,10 @@ void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
     on_ = false;
     probes_ = Gains();
     steps_off_ = 0;
-  } else if (!on_ && probes_.gain.count() >= kLeastProbes && probes_.gain.AtLeast(2.0) > 0.0) {
-    BeginText();
+  } else if (!on_ && probes_.gain.count() >= kLeastProbes && probes_.gain.AtLeast(1.0) > 0.0) {
+    // Wrongly on costs some steps until that shows, wrongly off all that drafting would gain.
+    on_ = true;
+    gains_ = Gains();
   }
 }
 

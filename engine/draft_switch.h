@@ -13,12 +13,14 @@ namespace tern {
 // time, both measured in this process. Single steps are noisy, in tokens (a draft is accepted or
 // not) and in time (another program, a page fault): plain steps count by the median of the latest,
 // no drafting step counts more than kInterrupted medians, and the mean gain decides once it differs
-// from zero by more than two standard errors. Fed with
-// durations, it reads no clock itself: tests replay any machine.
+// from zero by more than its standard errors. A plain step behind one that drafted finds less of
+// the model in the core's cache (on two threads it took a fifth longer), so plain steps come in
+// runs, of which the first ones do not count. Fed with durations, it reads no clock itself: tests
+// replay any machine.
 class DraftSwitch {
  public:
-  // A new text, which may be easier or harder to draft: on again. What plain steps cost here is
-  // kept.
+  // A new text, which may be easier or harder to draft: judged afresh where it is on, probed at
+  // once where it is off. What plain steps cost here is kept.
   void BeginText();
   // Whether the next step should draft. Call once before each step.
   bool ShouldDraft() const;
@@ -31,10 +33,12 @@ class DraftSwitch {
   // Of the latest drafting steps while it was on; 0 before the first.
   double draft_tokens_per_second() const;
 
-  static constexpr size_t kFirstPlain = 3;  // plain steps before the first draft, to compare with
-  static constexpr int32_t kPlainInterval = 64;  // while on, one step in this many is plain
+  static constexpr size_t kFirstPlain = 3;  // that count, before the first draft
+  static constexpr int32_t kUncounted = 2;  // at the start of a run of plain steps
+  // While on, a run of kPlainRun plain steps comes every so many steps: under 2%.
+  static constexpr int32_t kPlainRun = 8, kPlainInterval = 512;
   // While off, this many in a row of so many steps draft: under 2%.
-  static constexpr int32_t kProbes = 4, kProbeInterval = 256;
+  static constexpr int32_t kProbes = 8, kProbeInterval = 512;
   static constexpr int64_t kLeast = 24, kLeastProbes = 8;  // drafting steps before a decision
   static constexpr int64_t kMemory = 1024;                 // drafting steps that the mean is over
   static constexpr double kInterrupted = 3.0;              // medians of drafting steps
@@ -48,11 +52,12 @@ class DraftSwitch {
   };
 
   bool on_ = true;
-  int64_t steps_since_plain_ = kPlainInterval;
+  int32_t plain_run_ = 0;        // plain steps since the latest that drafted
+  int64_t steps_since_run_ = 0;  // since the latest run of kPlainRun
   int64_t steps_off_ = 0;
   RecentMedian plain_seconds_, draft_seconds_;
   Gains gains_;   // since the text began or drafting was turned on
-  Gains probes_;  // since it was turned off
+  Gains probes_;  // since it was turned off, over texts
 };
 
 }  // namespace tern

@@ -144,13 +144,36 @@ TEST(DraftSwitch, SingleSlowStepsDecideNothing) {
   EXPECT_TRUE(draft_switch.on());
 }
 
-TEST(DraftSwitch, EveryTextBeginsOn) {
+TEST(DraftSwitch, EveryTextIsProbedAtOnce) {
   DraftSwitch draft_switch;
   Simulate(draft_switch, 100, 5.0, 1);
   EXPECT_FALSE(draft_switch.on());
+  EXPECT_FALSE(draft_switch.ShouldDraft());
   draft_switch.BeginText();
+  EXPECT_EQ(Simulate(draft_switch, 100, 5.0, 1), DraftSwitch::kProbes);
+  EXPECT_FALSE(draft_switch.on());
+  // One that is easier to draft turns it on, if not at first: the hard ones' probes count, too.
+  for (int text = 0; text < 4; ++text) {
+    draft_switch.BeginText();
+    Simulate(draft_switch, 100, 1.5, 5);
+  }
   EXPECT_TRUE(draft_switch.on());
-  EXPECT_TRUE(draft_switch.ShouldDraft());  // what plain steps cost is known
+}
+
+// Drafting makes the next plain step slower: it is held against plain steps as they are without.
+TEST(DraftSwitch, PlainStepsCountAsTheyAreWithoutDrafts) {
+  DraftSwitch draft_switch;
+  int drafted = 0, since_draft = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const bool draft = draft_switch.ShouldDraft();
+    since_draft = draft ? 0 : since_draft + 1;
+    // Two tokens in 2.2: a loss, and a gain beside plain steps of 1.3.
+    draft_switch.Report(draft, draft ? 2 : 1, draft ? 2.2 : since_draft <= 2 ? 1.3 : 1.0);
+    drafted += draft;
+  }
+  EXPECT_FALSE(draft_switch.on());
+  EXPECT_LT(drafted, 1000);
+  EXPECT_NEAR(draft_switch.plain_tokens_per_second(), 1.0, 1e-9);
 }
 
 TEST(DraftSwitch, NoiseAroundAGainDoesNotTurnItOff) {
