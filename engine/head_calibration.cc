@@ -15,19 +15,9 @@ constexpr float kRate = 0.02f;  // of one observation: some hundred settle it
 }  // namespace
 
 HeadCalibration::HeadCalibration(DraftCalibration stored) : stored_(std::move(stored)) {
-  logs_.resize(DraftCalibration::kRanges * stored_.noise.size());
-  Restore();
-}
-
-void HeadCalibration::Restore() {
-  auto log = logs_.begin();
   for (const DraftCalibration::Range& range : stored_.ranges) {
-    for (const float spread : range.spreads) *log++ = Log(spread);
+    for (const float spread : range.spreads) logs_.push_back(Log(spread));
   }
-}
-
-void HeadCalibration::BeginText() {
-  if (stored_.fitted()) Restore();
 }
 
 size_t HeadCalibration::At(float temperature, int32_t depth) const {

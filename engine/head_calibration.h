@@ -11,15 +11,12 @@
 namespace tern {
 
 // A stored calibration and what the texts at hand add to it: the spreads are learned on from what
-// became of the likeliest candidates. They rise where those were expected more often than they
-// came. Not thread-safe.
+// became of the likeliest candidates, text after text. They rise where those were expected more
+// often than they came. Not thread-safe.
 class HeadCalibration {
  public:
   explicit HeadCalibration(DraftCalibration stored);
   explicit HeadCalibration(int32_t heads) : HeadCalibration(DraftCalibration::Unfitted(heads)) {}
-  // What was fitted holds again: a text's plan does not depend on the texts before it. Where
-  // nothing was, what they taught is kept.
-  void BeginText();
   // Of head k = depth, at least 1.
   float Spread(float temperature, int32_t depth) const;
   float Noise(int32_t depth) const;
@@ -32,7 +29,6 @@ class HeadCalibration {
   void Learn(float temperature, int32_t depth, float probability, bool came);
 
  private:
-  void Restore();
   size_t At(float temperature, int32_t depth) const;
 
   DraftCalibration stored_;

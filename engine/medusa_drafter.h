@@ -38,10 +38,7 @@ class MedusaDrafter : public Drafter {
   // Proposes up to `max_nodes` nodes, the likeliest ones. Drafters of one thread may share
   // `logits`.
   MedusaDrafter(std::shared_ptr<DraftLogits> logits, int32_t max_nodes);
-  void Reset() override {
-    proposed_at_ = 0;
-    calibration_.BeginText();
-  }
+  void Reset() override { proposed_at_ = 0; }
   void Propose(const DraftContext& context, DraftTree& tree) override;
   // The heads' own mismatch; and says when head 1 keeps predicting the root, t + 1, which the
   // backbone predicts, instead of t + 2: heads of an offset off by one, as some trainers wrote
