@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kRanges = DraftCalibration::kRanges, kRanks = DraftCalibration::kRanks;
 constexpr auto& kConfidence = DraftCalibration::kConfidence;
-constexpr std::array<float, 8> kNoises = {0.0f, 0.25f, 0.5f, 0.75f, 1.0f, 1.25f, 1.5f, 2.0f};
+constexpr std::array<float, 10> kNoises = {0.0f, 0.5f, 0.75f, 1.0f, 1.25f,
+                                           1.5f, 2.0f, 2.5f,  3.0f, 4.0f};
 constexpr size_t kSpreads = 25;  // a sixth of an octave apart
 constexpr double kTrust = 50.0;  // places that count as much as what the head claims
 constexpr int64_t kLeastPlaces = 64;
