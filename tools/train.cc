@@ -175,16 +175,18 @@ void Announce(const TrainSetup& setup, const TrainOptions& options, const Proces
   }
   if (block > 0)
     std::fprintf(stderr, "blocks of about %llu tokens\n", static_cast<unsigned long long>(block));
-  std::fprintf(stderr,
-               "%d heads of hidden %d, vocabulary %d; %llu tokens to train on, %llu held out; "
-               "%llu steps of %llu tokens; %s%d threads, %s\n",
-               setup.heads.heads, info.hidden_size, info.vocab_size,
-               static_cast<unsigned long long>(setup.split.training),
-               static_cast<unsigned long long>(setup.split.held_out),
-               static_cast<unsigned long long>(setup.loop.schedule.steps),
-               static_cast<unsigned long long>(setup.loop.rows_per_step()),
-               group.size() == 1 ? "" : (std::to_string(group.size()) + " processes of ").c_str(),
-               ThreadCount(), CurrentTarget().c_str());
+  std::fprintf(
+      stderr,
+      "%d heads of hidden %d%s, vocabulary %d; %llu tokens to train on, %llu held out; "
+      "%llu steps of %llu tokens; %s%d threads, %s\n",
+      setup.heads.heads, info.hidden_size,
+      setup.heads.sees_root ? " and the root (as only tern runs them; else --no-root)" : "",
+      info.vocab_size, static_cast<unsigned long long>(setup.split.training),
+      static_cast<unsigned long long>(setup.split.held_out),
+      static_cast<unsigned long long>(setup.loop.schedule.steps),
+      static_cast<unsigned long long>(setup.loop.rows_per_step()),
+      group.size() == 1 ? "" : (std::to_string(group.size()) + " processes of ").c_str(),
+      ThreadCount(), CurrentTarget().c_str());
 }
 
 void PrintSummary(const LoopSummary& s, const Json& finish, const TrainOptions& options,
@@ -236,6 +238,8 @@ nlohmann::json RecordOf(const TrainSetup& setup, const TrainOptions& options,
       hash = HashBytes(std::as_bytes(block.weights.span()), hash);
       hash = HashBytes(std::as_bytes(block.biases.span()), hash);
     }
+    if (setup.initial->sees_root())
+      hash = HashBytes(std::as_bytes(setup.initial->root_weights.span()), hash);
     if (setup.initial->vocabularies.size() > 0)
       hash = HashBytes(std::as_bytes(setup.initial->vocabularies.span()), hash);
     record["--init-heads"] = HashName(hash);

@@ -288,6 +288,15 @@ TEST_F(DistillTrainTest, HeadsComeToSeeTheRoot) {
   EXPECT_TRUE(
       std::ranges::any_of(heads.root_weights.span(), [](BFloat16 w) { return w.bits != 0; }));
   ExpectFailure(With(go_on(seeing, dir_ / "blind"), {"--no-root"}), "--no-root: ");
+  // Root weights are a part of what a run began with.
+  const std::string more = dir_ / "more";
+  Run(go_on(seeing, more));
+  WriteRootWeights(seeing, AlignedBuffer<BFloat16>::Zeroed(heads.root_weights.size()).span(),
+                   heads.hidden_size);
+  const ProgramResult changed = RunProgram(go_on(seeing, more));
+  EXPECT_EQ(changed.status, 1);
+  EXPECT_NE(changed.err.find("the checkpoint was made with --init-heads"), std::string::npos)
+      << changed.err;
 }
 
 TEST_F(DistillTrainTest, BenchmarkTrainsNothing) {
