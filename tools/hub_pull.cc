@@ -35,6 +35,7 @@ bool IsSmallPart(const std::string& name) {
                                            "model.safetensors.index.json",
                                            "tern_shortlist.json",
                                            "tern_calibration.json",
+                                           "tern_sample.json",
                                            "LICENSE",
                                            "README.md"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
