@@ -82,6 +82,27 @@ class HeadPassTest : public ::testing::Test {
 
   void CheckGradients(const HeadPassOptions& options, const AlignedBuffer<float>& parameters,
                       double slack);
+  // Of loss(parameters) at `at`, along a random direction of +-1 within [begin, end), by central
+  // differences.
+  template <class LossOf>
+  void CheckDirection(const LossOf& loss, const AlignedBuffer<float>& at,
+                      const AlignedBuffer<float>& gradient, size_t begin, size_t end, float step,
+                      double rounding) {
+    AlignedBuffer<float> up(at.size()), down(at.size());
+    std::ranges::copy(at.span(), up.data());
+    std::ranges::copy(at.span(), down.data());
+    double expected = 0, norm = 0;
+    for (size_t i = begin; i < end; ++i) {
+      const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
+      up[i] += sign * step;
+      down[i] -= sign * step;
+      expected += static_cast<double>(gradient[i] * sign);
+      norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+    }
+    const double quotient = (loss(up) - loss(down)) / (2.0 * static_cast<double>(step));
+    EXPECT_NEAR(quotient, expected, rounding) << "from " << begin;
+    EXPECT_GT(std::sqrt(norm), 5 * rounding) << "from " << begin << ": proves nothing";
+  }
 
   RandomData random_{7};
   AlignedBuffer<BFloat16> hidden_ = random_.BFloat16s(kBatch * kD);
@@ -113,25 +134,15 @@ void HeadPassTest::CheckGradients(const HeadPassOptions& options,
         weights ? block * kD * kD : weights_end + (block - options.layers * kHeads) * kD;
     const size_t end = begin + (weights ? kD * kD : kD);
     const float step = weights ? 0x1p-9f : 0x1p-6f;
+    const double rounding = slack * 2e-6 / static_cast<double>(step);
     for (int trial = 0; trial < 4; ++trial) {
-      AlignedBuffer<float> up(parameters.size()), down(parameters.size());
-      auto unused = AlignedBuffer<float>::Zeroed(parameters.size());
-      std::ranges::copy(parameters.span(), up.data());
-      std::ranges::copy(parameters.span(), down.data());
-      double expected = 0, norm = 0;
-      for (size_t i = begin; i < end; ++i) {
-        const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
-        up[i] += sign * step;
-        down[i] -= sign * step;
-        expected += static_cast<double>(gradient[i] * sign);
-        norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
-      }
-      // With gradients: the loss over the part of the vocabulary that training looks at.
-      const double quotient = (Loss(*pass, up, 1, &unused) - Loss(*pass, down, 1, &unused)) /
-                              (2.0 * static_cast<double>(step));
-      const double rounding = slack * 2e-6 / static_cast<double>(step);
-      EXPECT_NEAR(quotient, expected, rounding) << "block " << block;
-      EXPECT_GT(std::sqrt(norm), 5 * rounding) << "block " << block << " proves nothing";
+      CheckDirection(
+          [&](const AlignedBuffer<float>& at) {
+            // With gradients: the loss over the part of the vocabulary that training looks at.
+            auto unused = AlignedBuffer<float>::Zeroed(at.size());
+            return Loss(*pass, at, 1, &unused);
+          },
+          parameters, gradient, begin, end, step, rounding);
     }
   }
 }
@@ -180,24 +191,13 @@ TEST_F(HeadPassTest, GradientsOfOwnVocabulariesAreThoseOfFiniteDifferences) {
     auto unused = AlignedBuffer<float>::Zeroed(kWeights + kBiases);
     loss(tables, unused, gradient);
     for (size_t k = 0; k < kHeads; ++k) {
-      constexpr float kStep = 0x1p-9f;
-      AlignedBuffer<float> up(tables.size()), down(tables.size());
-      auto ignored = AlignedBuffer<float>::Zeroed(tables.size());
-      std::ranges::copy(tables.span(), up.data());
-      std::ranges::copy(tables.span(), down.data());
-      double expected = 0, norm = 0;
-      for (size_t i = k * kTable; i < (k + 1) * kTable; ++i) {
-        const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
-        up[i] += sign * kStep;
-        down[i] -= sign * kStep;
-        expected += static_cast<double>(gradient[i] * sign);
-        norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
-      }
-      const double quotient = (loss(up, unused, ignored) - loss(down, unused, ignored)) /
-                              (2.0 * static_cast<double>(kStep));
-      const double rounding = 2e-6 / static_cast<double>(kStep);
-      EXPECT_NEAR(quotient, expected, rounding) << "head " << k << (part ? ", part" : "");
-      EXPECT_GT(std::sqrt(norm), 5 * rounding) << "proves nothing";
+      SCOPED_TRACE(part ? "part" : "whole");
+      CheckDirection(
+          [&](const AlignedBuffer<float>& at) {
+            auto ignored = AlignedBuffer<float>::Zeroed(tables.size());
+            return loss(at, unused, ignored);
+          },
+          tables, gradient, k * kTable, (k + 1) * kTable, 0x1p-9f, 2e-6 / 0x1p-9);
     }
   }
 }
@@ -222,24 +222,12 @@ TEST_F(HeadPassTest, GradientsOfRootWeightsAreThoseOfFiniteDifferences) {
   auto gradient = AlignedBuffer<float>::Zeroed(kWeights);
   loss(weights, gradient);
   for (size_t k = 0; k < kHeads; ++k) {
-    constexpr float kStep = 0x1p-9f;
-    AlignedBuffer<float> up(kWeights), down(kWeights);
-    auto ignored = AlignedBuffer<float>::Zeroed(kWeights);
-    std::ranges::copy(weights.span(), up.data());
-    std::ranges::copy(weights.span(), down.data());
-    double expected = 0, norm = 0;
-    for (size_t i = k * kD * kD; i < (k + 1) * kD * kD; ++i) {
-      const float sign = random_.Below(2) == 0 ? -1.0f : 1.0f;
-      up[i] += sign * kStep;
-      down[i] -= sign * kStep;
-      expected += static_cast<double>(gradient[i] * sign);
-      norm += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
-    }
-    const double quotient =
-        (loss(up, ignored) - loss(down, ignored)) / (2.0 * static_cast<double>(kStep));
-    const double rounding = 2 * 2e-6 / static_cast<double>(kStep);
-    EXPECT_NEAR(quotient, expected, rounding) << "head " << k;
-    EXPECT_GT(std::sqrt(norm), 5 * rounding) << "proves nothing";
+    CheckDirection(
+        [&](const AlignedBuffer<float>& at) {
+          auto ignored = AlignedBuffer<float>::Zeroed(kWeights);
+          return loss(at, ignored);
+        },
+        weights, gradient, k * kD * kD, (k + 1) * kD * kD, 0x1p-9f, 2 * 2e-6 / 0x1p-9);
   }
 }
 
