@@ -140,7 +140,9 @@ double DraftControl::DrafterPasses() const {
 void DraftControl::ProposeBeside(const DraftContext& context) {
   Run(ngram_, context);
   const bool others = drafters_.size() > 1 && cost_.token_seconds() > 0.0;
-  if (!others || !lately_->gate.ShouldDraft()) return PlanAlone(context);
+  // A probe of the switch asks the heads as well: the gate counts no steps while that is off.
+  const bool probing = may_switch_off_ && !lately_->draft_switch.on();
+  if (!others || (!probing && !lately_->gate.ShouldDraft())) return PlanAlone(context);
   ran_drafters_ = true;
   Plan(context.max_rows);
   const double before = ExpectedGain();

@@ -21,7 +21,7 @@ std::shared_ptr<const MedusaHeads> ResolveHeads(const std::string& heads,
                                                 const std::string& model_dir, const Model& model);
 
 // What Generator takes beside its own n-gram look-up, for verifications of at most `max_rows` rows:
-// a MedusaDrafter where there are heads.
+// a MedusaDrafter where there are heads. `model` outlives the drafters.
 std::vector<std::unique_ptr<Drafter>> MakeDrafters(const Model& model,
                                                    std::shared_ptr<const MedusaHeads> heads,
                                                    int32_t max_rows);

@@ -5,8 +5,8 @@
 namespace tern {
 
 void DraftSwitch::BeginText() {
-  if (on_) gains_ = Gains();
-  steps_off_ = kProbeInterval - kProbes;
+  if (on_) gains_ = Gains(kMemory);
+  if (steps_off_ % kProbeInterval >= kLeastBetween) steps_off_ = kProbeInterval - kProbes;
 }
 
 bool DraftSwitch::ShouldDraft() const {
@@ -31,12 +31,12 @@ void DraftSwitch::Report(bool drafted, int32_t tokens, double seconds) {
   (on_ ? gains_ : probes_).Add(tokens - believed / plain, tokens);
   if (on_ && gains_.gain.count() >= kLeast && gains_.gain.AtMost(2.0) < 0.0) {
     on_ = false;
-    probes_ = Gains();
+    probes_ = Gains(kProbeMemory);
     steps_off_ = 0;
   } else if (!on_ && probes_.gain.count() >= kLeastProbes && probes_.gain.AtLeast(1.0) > 0.0) {
     // Wrongly on costs some steps until that shows, wrongly off all that drafting would gain.
     on_ = true;
-    gains_ = Gains();
+    gains_ = Gains(kMemory);
   }
 }
 

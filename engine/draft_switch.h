@@ -20,7 +20,8 @@ namespace tern {
 class DraftSwitch {
  public:
   // A new text, which may be easier or harder to draft: judged afresh where it is on, probed at
-  // once where it is off. What plain steps cost here is kept.
+  // once where it is off, if the latest probes are kLeastBetween steps away. What plain steps cost
+  // here is kept.
   void BeginText();
   // Whether the next step should draft. Call once before each step.
   bool ShouldDraft() const;
@@ -37,16 +38,18 @@ class DraftSwitch {
   static constexpr int32_t kUncounted = 2;  // at the start of a run of plain steps
   // While on, a run of kPlainRun plain steps comes every so many steps: under 2%.
   static constexpr int32_t kPlainRun = 8, kPlainInterval = 512;
-  // While off, this many in a row of so many steps draft: under 2%.
-  static constexpr int32_t kProbes = 8, kProbeInterval = 512;
+  // While off, this many in a row of so many steps draft: under 2% of a long text.
+  static constexpr int32_t kProbes = 8, kProbeInterval = 512, kLeastBetween = 64;
   static constexpr int64_t kLeast = 24, kLeastProbes = 8;  // drafting steps before a decision
-  static constexpr int64_t kMemory = 1024;                 // drafting steps that the mean is over
-  static constexpr double kInterrupted = 3.0;              // medians of drafting steps
+  // Drafting steps that the means are over: while on, and of probes, since texts change.
+  static constexpr int64_t kMemory = 1024, kProbeMemory = 64;
+  static constexpr double kInterrupted = 3.0;  // medians of drafting steps
 
  private:
   // Of drafting steps, in plain steps: tokens emitted less time taken.
   struct Gains {
-    RecentGain gain{kMemory};
+    explicit Gains(int64_t memory) : gain(memory) {}
+    RecentGain gain;
     double tokens = 0.0;  // mean of those emitted
     void Add(double value, int32_t emitted) { tokens += gain.Add(value) * (emitted - tokens); }
   };
@@ -56,8 +59,8 @@ class DraftSwitch {
   int64_t steps_since_run_ = 0;  // since the latest run of kPlainRun
   int64_t steps_off_ = 0;
   RecentMedian plain_seconds_, draft_seconds_;
-  Gains gains_;   // since the text began or drafting was turned on
-  Gains probes_;  // since it was turned off, over texts
+  Gains gains_{kMemory};        // since the text began or drafting was turned on
+  Gains probes_{kProbeMemory};  // since it was turned off, over texts
 };
 
 }  // namespace tern

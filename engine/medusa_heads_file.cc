@@ -54,7 +54,11 @@ HeadsConfig ReadConfig(const std::string& path) {
   if (json.contains("tern") && json["tern"].is_object()) {
     const Json& own = json["tern"];
     config.info.backbone_fingerprint = HfFields(path, own).Text("backbone_fingerprint", "");
-    config.sees_root = own.value("sees_root", Json()) == true;
+    if (own.contains("sees_root") && !own["sees_root"].is_boolean()) {
+      throw BadFile({path, "field tern.sees_root", "true or false", own["sees_root"].dump(),
+                     "correct it or fetch the file again"});
+    }
+    config.sees_root = own.value("sees_root", false);
     if (own.contains("trained_tokens") && own["trained_tokens"].is_number_unsigned()) {
       config.info.trained_tokens = own["trained_tokens"].get<int64_t>();
     }

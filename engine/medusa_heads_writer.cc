@@ -69,7 +69,7 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
   }
   WriteSafetensors((fs::path(dir) / kMedusaSafetensors).string(), writes);
   WriteShortlist(dir, heads.shortlist);
-  WriteRootWeights(dir, heads.root_weights.span(), heads.hidden_size);
+  if (heads.sees_root()) WriteRootWeights(dir, heads.root_weights.span(), heads.hidden_size);
   WriteSuccessors(dir, heads.successors);
   WriteCalibration(dir, heads.calibration);
   WriteSample(dir, heads.sample);
@@ -84,6 +84,8 @@ void SaveMedusaHeads(const std::string& dir, const MedusaHeads& heads, int32_t v
                                      {"trained_tokens", heads.info.trained_tokens}}}};
   if (heads.sees_root()) config["tern"]["sees_root"] = true;
   WriteFileAtomically((fs::path(dir) / "config.json").string(), config.dump(2) + "\n");
+  // Not before: a config.json of earlier heads may ask for them.
+  if (!heads.sees_root()) WriteRootWeights(dir, {}, heads.hidden_size);
 }
 
 void SaveMedusaTorch(const std::string& dir, const MedusaHeads& heads) {

@@ -47,6 +47,12 @@ void RootInput(const Model& model, TokenId root, std::span<float> e) {
 AlignedBuffer<BFloat16> ReadRootWeights(const std::string& dir, int32_t count,
                                         int32_t hidden_size) {
   const std::string path = PathIn(dir);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    throw NotFound(path +
+                   ": no such file, but the heads' config.json says that they see the root "
+                   "(tern.sees_root); fetch it, too, or use other heads");
+  }
   const SafetensorsFile file(path);
   const auto d = static_cast<size_t>(hidden_size);
   const std::vector<size_t> shape = {static_cast<size_t>(count) * d, d};

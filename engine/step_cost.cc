@@ -14,11 +14,19 @@ void StepCost::Report(int32_t rows, double seconds) {
   TERN_CHECK(rows >= 1 && rows <= kMaxRows) << rows;
   if (frozen_) return;
   Measured& measured = seconds_[static_cast<size_t>(rows)];
-  if (measured.at > 0 && IsStale(measured))
-    measured.patience = std::min(2 * measured.patience, kMostStale);
+  if (measured.at > 0 && IsStale(measured)) Reconsider(seconds, measured);
   measured.latest.Add(seconds);
   measured.median = measured.latest.Median();
   measured.at = ++passes_;
+}
+
+// Looked at again after a long time. Other programs only ever make a pass longer, so one that took
+// clearly less than was believed is right.
+void StepCost::Reconsider(double seconds, Measured& measured) {
+  const double one = one_row_seconds();
+  const bool less = seconds - one < 0.75 * (measured.median - one);
+  measured.patience = less ? kStale : std::min(2 * measured.patience, kMostStale);
+  if (less) measured.latest.Clear();
 }
 
 double StepCost::Share(int32_t rows) const {

@@ -27,8 +27,8 @@ class StepCost {
   void Report(int32_t rows, double seconds);
   // c(rows) / c(1), at least 1. A number of rows without measurements costs by the row what the
   // next smaller measured one does. Where kStale passes went by since the latest measurement, what
-  // is above 1 counts half: one that was too high must not prevent the next. When that is measured,
-  // it is for twice as many passes before it counts half again, up to kMostStale.
+  // is above 1 counts half: one that was too high must not prevent the next. Where the next was no
+  // less, it takes twice as many passes until it counts half again, up to kMostStale.
   double OfPass(int32_t rows) const;
   // How many sequences share the next pass, a root each (1 after construction). The two functions
   // below are about one of them.
@@ -60,6 +60,7 @@ class StepCost {
     int64_t at = 0;  // passes_ when the latest was reported
     int64_t patience = kStale;
   };
+  void Reconsider(double seconds, Measured& measured);
   bool IsStale(const Measured& measured) const {
     return passes_ - measured.at >= measured.patience;
   }

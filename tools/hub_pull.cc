@@ -36,6 +36,8 @@ bool IsSmallPart(const std::string& name) {
                                            "tern_shortlist.json",
                                            "tern_calibration.json",
                                            "tern_sample.json",
+                                           "tern_root.safetensors",
+                                           "tern_successors.safetensors",
                                            "LICENSE",
                                            "README.md"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);

@@ -104,6 +104,8 @@ template <class E>
 void TypedHeadPass<E>::Forward(const HeadBatch& batch) {
   CopyAs(batch.hidden, hidden_.data());
   const bool sees_root = root_weights_.size() > 0;
+  TERN_CHECK(!sees_root || (batch.roots.rows == batch_ && batch.roots.cols == d_))
+      << batch.roots.rows << " roots of " << batch_;
   if (sees_root) CopyAs(batch.roots, roots_.data());
   const E* inputs = hidden_.data();
   for (size_t l = 0; l < blocks_.size(); ++l) {

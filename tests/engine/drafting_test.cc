@@ -152,10 +152,17 @@ TEST(DraftSwitch, EveryTextIsProbedAtOnce) {
   draft_switch.BeginText();
   EXPECT_EQ(Simulate(draft_switch, 100, 5.0, 1), DraftSwitch::kProbes);
   EXPECT_FALSE(draft_switch.on());
-  // One that is easier to draft turns it on, if not at first: the hard ones' probes count, too.
-  for (int text = 0; text < 4; ++text) {
+  // Texts of a few steps are not probed each.
+  int probes = 0;
+  for (int text = 0; text < 100; ++text) {
     draft_switch.BeginText();
-    Simulate(draft_switch, 100, 1.5, 5);
+    probes += Simulate(draft_switch, 10, 5.0, 1);
+  }
+  EXPECT_LE(probes, 1000 * DraftSwitch::kProbes / DraftSwitch::kLeastBetween);
+  // Ones that are easier to draft turn it on, if not at first: the hard ones' probes count, too.
+  for (int text = 0; text < 24; ++text) {
+    draft_switch.BeginText();
+    Simulate(draft_switch, 100, 1.5, 3);
   }
   EXPECT_TRUE(draft_switch.on());
 }
@@ -244,6 +251,12 @@ TEST(StepCost, BelievesNothingOutsideItsBoundsAndForgetsWhatIsStale) {
     EXPECT_DOUBLE_EQ(cost.Relative(2), 1.5) << patience;
     cost.Report(2, 100.0);
   }
+  // Less: that is believed instead, and doubted soon.
+  Measure(cost, 1, 2.0, static_cast<int>(StepCost::kMostStale));
+  for (size_t i = 0; i < StepCost::kFirst; ++i) cost.Report(2, 3.0);
+  EXPECT_DOUBLE_EQ(cost.Relative(2), 1.5);
+  Measure(cost, 1, 2.0, static_cast<int>(StepCost::kStale));
+  EXPECT_DOUBLE_EQ(cost.Relative(2), 1.25);
 }
 
 TEST(BestFirstPlanner, KeepsTheNodesThatBringMoreThanTheirTimeDoesOtherwise) {
