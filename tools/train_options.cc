@@ -268,6 +268,7 @@ nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOption
                  {"--layers", heads.layers},
                  {"--rank", heads.rank},
                  {"--ternary", heads.ternary},
+                 {"--no-root", !heads.sees_root},
                  {"--loss-shortlist", heads.loss_shortlist},
                  {"--loss-samples", heads.loss_samples},
                  {"--loss-decay", heads.loss_decay},
@@ -281,7 +282,6 @@ nlohmann::json RecordTrainOptions(const TrainOptions& o, const HeadTrainerOption
   // Only where it is not what all runs once were.
   if (heads.teacher_weight > 0) record["--loss"] = heads.teacher_weight;
   if (!heads.biases) record["--no-bias"] = true;
-  record["--no-root"] = !heads.sees_root;
   if (heads.own_projection) record["--own-projection"] = true;
   if (const uint64_t tokens = BlockTokens(o, cache.info()); tokens > 0)
     record["--block-tokens"] = tokens;
