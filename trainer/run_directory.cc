@@ -82,9 +82,13 @@ std::optional<std::string> RunDirectory::RollbackTarget(uint64_t step) const {
 
 void RunDirectory::WritePeriodic(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
   WriteCheckpoint(dir_ + "/" + PeriodicName(header.state.step), header, buffers);
-  std::vector<Periodic> found = ListPeriodic(dir_);
+  DropSuperseded();
+}
+
+void RunDirectory::DropSuperseded() {
+  const std::vector<Periodic> found = ListPeriodic(dir_);
   for (size_t i = 0; i + kKeep < found.size(); ++i) fs::remove(found[i].path);
-  fs::remove(StopPath());
+  if (Newest() != StopPath()) fs::remove(StopPath());
 }
 
 void RunDirectory::WriteStop(const CheckpointHeader& header, const CheckpointBuffers& buffers) {

@@ -34,7 +34,7 @@ class RunDirectory {
   // oldest there is.
   std::optional<std::string> RollbackTarget(uint64_t step) const;
 
-  // Writes a periodic checkpoint, then drops all but the newest two and the one of a stop.
+  // Writes a periodic checkpoint and drops the superseded ones.
   void WritePeriodic(const CheckpointHeader& header, const CheckpointBuffers& buffers);
   // A checkpoint at any step, for a run that stops here. Not a target of rollbacks, so that these
   // do not depend on when somebody stopped the run.
@@ -43,6 +43,10 @@ class RunDirectory {
   void WriteBest(const CheckpointHeader& header, const CheckpointBuffers& buffers);
   std::string BestPath() const { return dir_ + "/best.ckpt"; }
   void DropNewerThan(uint64_t step);
+  // Keeps the newest two periodic checkpoints, and the one of a stop only where it is the newest. A
+  // run killed before it dropped them does so when it resumes; else it would roll back further than
+  // an uninterrupted one, or leave them for good.
+  void DropSuperseded();
   // Forgets the run: checkpoints and metrics.
   void Clear();
 

@@ -96,7 +96,10 @@ bool TrainingLoop::Resume(const ResumeLeniency& leniency) {
   std::string path;
   if (directory_ != nullptr) {
     path = directory_->Newest().value_or("");
-    if (!path.empty()) CheckSameRun(path, ReadCheckpointHeader(path), Header(), leniency);
+    if (!path.empty()) {
+      CheckSameRun(path, ReadCheckpointHeader(path), Header(), leniency);
+      directory_->DropSuperseded();
+    }
   }
   path = BroadcastText(group_, path);
   if (path.empty()) return false;

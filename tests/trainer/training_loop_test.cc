@@ -213,6 +213,21 @@ TEST_F(TrainingLoopTest, FinishedRunsAreNotRunAgain) {
   EXPECT_EQ(FinalBytes(dir_.path()), bytes);
 }
 
+// As after a kill between the writing of the last checkpoint and the dropping of older ones.
+TEST_F(TrainingLoopTest, ResumingDropsWhatAKillLeftBehind) {
+  MakeBigramData(dir_.path());
+  Train(dir_.path(), BigramOptions(40));
+  const std::string run = dir_ / "out/run/";
+  for (const char* left : {"step-0000000020.ckpt", "stop.ckpt"})
+    std::filesystem::copy_file(run + "step-0000000030.ckpt", run + left);
+  Train(dir_.path(), BigramOptions(40));
+  EXPECT_TRUE(resumed_);
+  EXPECT_FALSE(std::filesystem::exists(run + "step-0000000020.ckpt"));
+  EXPECT_TRUE(std::filesystem::exists(run + "step-0000000030.ckpt"));
+  EXPECT_TRUE(std::filesystem::exists(run + "step-0000000040.ckpt"));
+  EXPECT_FALSE(std::filesystem::exists(run + "stop.ckpt"));
+}
+
 TEST_F(TrainingLoopTest, AnotherSeedIsRefused) {
   MakeBigramData(dir_.path());
   Train(dir_.path(), BigramOptions(20));
