@@ -92,7 +92,7 @@ const DraftTree& DraftControl::Propose(std::span<const TokenId> tokens,
     ProposeBeside(context);
   } else {
     for (Drafter* drafter : drafters_) Run(*drafter, context);
-    contested_.Weigh(tokens, true, proposed_);
+    contested_.Weigh(tokens, proposed_);
     Plan(max_rows);
   }
   TERN_CHECK(kept_.size() < max_rows)
@@ -118,7 +118,7 @@ void DraftControl::Plan(int32_t max_rows) {
 }
 
 void DraftControl::PlanAlone(const DraftContext& context) {
-  lately_->alone.Weigh(context.tokens, false, proposed_);
+  lately_->alone.Weigh(context.tokens, proposed_);
   Plan(context.max_rows);
 }
 
@@ -148,7 +148,7 @@ void DraftControl::ProposeBeside(const DraftContext& context) {
   const double before = ExpectedGain();
   const Clock::time_point start = Clock::now();
   for (const auto& drafter : extra_drafters_) Run(*drafter, context);
-  contested_.Weigh(context.tokens, true, proposed_);
+  contested_.Weigh(context.tokens, proposed_);
   Plan(context.max_rows);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   draft_seconds_.Add(seconds.count());

@@ -80,7 +80,8 @@ class DraftControl {
     DraftSwitch draft_switch;
     DraftGate gate;  // of extra_drafters_ in mode auto
     RecentSpeed speed;
-    GuessShare alone{1.0f};  // of the look-up's guesses in steps without another drafter
+    // Of the look-up's guesses in steps without another drafter.
+    GuessShare alone{GuessShare::Of::kAll, 1.0f};
   };
 
   const StepCost& cost_;
@@ -90,7 +91,8 @@ class DraftControl {
   BestFirstPlanner best_first_;
   ChainPlanner chain_;
   StaticTreePlanner static_tree_;
-  GuessShare contested_{0.5f};  // of those that another drafter contests, in this text
+  // Of those that another drafter contests, in this text.
+  GuessShare contested_{GuessShare::Of::kContested, 0.5f};
   RecentMedian draft_seconds_;  // of extra_drafters_
   std::array<Lately, DraftCalibration::kRanges> by_range_;
   Lately* lately_ = by_range_.data();  // of the current text

@@ -13,7 +13,7 @@ constexpr size_t kMostGuesses = 8;
 
 }  // namespace
 
-GuessShare::GuessShare(float prior_share) : prior_share_(prior_share) {
+GuessShare::GuessShare(Of of, float prior_share) : of_(of), prior_share_(prior_share) {
   guesses_.reserve(kMostGuesses);
   Reset();
 }
@@ -39,7 +39,8 @@ void GuessShare::Learn(std::span<const TokenId> tokens) {
   at_ = 0;
 }
 
-void GuessShare::Weigh(std::span<const TokenId> tokens, bool contested_only, DraftTree& tree) {
+void GuessShare::Weigh(std::span<const TokenId> tokens, DraftTree& tree) {
+  const bool contested_only = of_ == Of::kContested;
   guesses_.clear();
   for (int32_t i = 0; i < tree.size() && guesses_.size() < kMostGuesses; ++i) {
     if (tree[i].parent < 0 && (!contested_only || tree.IsContested(i, kByLookUp)))

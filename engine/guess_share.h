@@ -15,28 +15,32 @@
 
 namespace tern {
 
-// The share of what some guesses claim that comes true. Watch a tree, and Learn before the next.
+// The share of what some guesses claim that comes true. Weigh a tree, and Learn before the next.
 // Not thread-safe; allocates in the constructor only.
 class GuessShare {
  public:
-  // What is believed before anything is known.
-  explicit GuessShare(float prior_share);
+  enum class Of {
+    kAll,        // guesses under the root
+    kContested,  // those that heads, which have proposed as well, do not share
+  };
+  // `prior_share` is believed before anything is known.
+  GuessShare(Of of, float prior_share);
   // Forgets what it learned.
   void Reset();
   // A new text: what waits for its token will not see it.
   void BeginText() { at_ = 0; }
   // Compares what is watched with the token that came.
   void Learn(std::span<const TokenId> tokens);
-  // `tree` is proposed behind `tokens`: what the look-up guesses under the root is watched, all of
-  // it, or where heads have proposed as well what they contest. Lowers the scores of such guesses,
-  // and of what is below them, by the share; all of them by it at every level, since a guess behind
-  // a guess comes true no more often.
-  void Weigh(std::span<const TokenId> tokens, bool contested_only, DraftTree& tree);
+  // `tree` is proposed behind `tokens`: its guesses are watched, and the scores of such guesses and
+  // of what is below them lowered by the share; those of kAll by it at every level, since a guess
+  // behind a guess comes true no more often.
+  void Weigh(std::span<const TokenId> tokens, DraftTree& tree);
   // At most 1.
   float share() const;
 
  private:
-  float prior_share_;
+  const Of of_;
+  const float prior_share_;
   std::vector<DraftNode> guesses_;  // under the root
   size_t at_ = 0;                   // place of the token that decides on them; 0: none
   float claimed_ = 0.0f, came_true_ = 0.0f;

@@ -113,7 +113,7 @@ TEST(DraftTree, DiscountsWhatIsContested) {
 TEST(GuessShare, LearnsHowMuchOfWhatIsContestedComesTrue) {
   // Look-up and heads propose tokens 1 and 2 behind texts of which one goes on with `next`.
   const auto share_after = [](TokenId next) {
-    GuessShare contested(0.5f);
+    GuessShare contested(GuessShare::Of::kContested, 0.5f);
     std::vector<TokenId> text{7};
     for (int step = 0; step < 100; ++step) {
       contested.Learn(text);
@@ -123,7 +123,7 @@ TEST(GuessShare, LearnsHowMuchOfWhatIsContestedComesTrue) {
       tree.SetProposer(kByHeads);
       tree.Add(-1, 2, 0.9f);
       const float share = contested.share();
-      contested.Weigh(text, true, tree);
+      contested.Weigh(text, tree);
       EXPECT_FLOAT_EQ(tree[0].score, 0.8f * share);
       EXPECT_EQ(tree[1].score, 0.9f);
       text.push_back(next);
@@ -137,7 +137,7 @@ TEST(GuessShare, LearnsHowMuchOfWhatIsContestedComesTrue) {
 // Of guesses that claim 0.8, `right` of 8 come: the share is that of what was claimed, and follows
 // what the texts become.
 TEST(GuessShare, FollowsWhatComesTrueOfGuessesThatStandAlone) {
-  GuessShare alone(1.0f);
+  GuessShare alone(GuessShare::Of::kAll, 1.0f);
   std::vector<TokenId> text{7};
   const auto run = [&](int steps, int right) {
     for (int step = 0; step < steps; ++step) {
@@ -147,7 +147,7 @@ TEST(GuessShare, FollowsWhatComesTrueOfGuessesThatStandAlone) {
       const int32_t guess = tree.Add(-1, 1, 0.8f);
       tree.Add(guess, 3, 0.4f);
       const float share = alone.share();
-      alone.Weigh(text, false, tree);
+      alone.Weigh(text, tree);
       EXPECT_FLOAT_EQ(tree[0].score, 0.8f * share);
       EXPECT_FLOAT_EQ(tree[1].score, 0.4f * share * share);
       text.push_back(step % 8 < right ? 1 : 2);
