@@ -96,6 +96,13 @@ export class Chromium {
   async close() {
     this.process.kill();
     await this.ended;
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    // Its helpers may write a little longer, and rmSync's own retries do not list a folder again.
+    for (let tries = 1; ; ++tries, await sleep(50)) {
+      try {
+        return rmSync(this.folder, { recursive: true, force: true });
+      } catch (error) {
+        if (error.code !== 'ENOTEMPTY' || tries === 100) throw error;
+      }
+    }
   }
 }
