@@ -79,7 +79,7 @@ DraftSuccessors ReadSuccessors(const std::string& dir, int32_t vocab_size) {
   DraftSuccessors read;
   read.starts = Integers(Vector(file, path, "starts", "I32"));
   read.tokens = Integers(Vector(file, path, "tokens", "I32"));
-  const SafetensorsTensor& gains = Vector(file, path, "gains", "BF16");
+  const SafetensorsTensor gains = Vector(file, path, "gains", "BF16");
   const size_t pairs = read.tokens.size();
   if (gains.shape[0] != pairs) {
     throw BadSuccessors(path, "tensor gains", ShapeText(std::vector<size_t>{pairs}),

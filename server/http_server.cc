@@ -11,6 +11,7 @@
 #include <cctype>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -188,7 +189,8 @@ class HttpServer::Impl final : public httplib::Server {
     const std::string encoding = request.get_header_value("Content-Encoding");
     if (!encoding.empty() && encoding != "identity")
       throw RequestError(415, "unsupported_encoding", "the body is compressed, expected it plain");
-    if (request.get_header_value<uint64_t>("Content-Length") > options_.max_body_bytes)
+    const std::string length = request.get_header_value("Content-Length");
+    if (std::strtoull(length.c_str(), nullptr, 10) > options_.max_body_bytes)
       throw LibraryError(413, request);
   }
 
