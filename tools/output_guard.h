@@ -14,6 +14,11 @@ namespace tern {
 void RequireNotInput(const std::string& out, const std::vector<std::string>& inputs,
                      std::string_view option = "--out");
 
+// Throws kInvalidArgument where `input` is the folder `out` that the command fills, or lies in it,
+// and so would change while the run that began with it goes on. An empty path is no path.
+void RequireOutside(const std::string& out, const std::string& input,
+                    std::string_view input_option);
+
 // Throws kInvalidArgument where `out` is a file that is neither empty nor a packed token file.
 void RequireTokenFileOrNone(const std::string& out);
 

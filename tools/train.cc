@@ -23,6 +23,7 @@
 #include "kernels/parallel.h"
 #include "tools/commands.h"
 #include "tools/model_path.h"
+#include "tools/output_guard.h"
 #include "tools/report.h"
 #include "tools/train_benchmark.h"
 #include "tools/train_finish.h"
@@ -325,6 +326,7 @@ void CheckArguments(const TrainOptions& options, const CommonOptions& common) {
   if (options.must_resume && options.restart)
     throw CLI::ValidationError("--resume", "and --restart contradict each other");
   if (!options.benchmark && options.out.empty()) throw CLI::RequiredError("--out");
+  RequireOutside(options.out, options.init_heads, "--init-heads");
   if (options.benchmark && !(options.from_served + options.init_heads).empty())
     throw CLI::ValidationError("--benchmark", "goes with --data or --synthetic");
   if (options.synthetic.empty()) {

@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "engine/traffic_record.h"
 #include "kernels/dispatch.h"
+#include "trainer/hidden_cache.h"
 #include "trainer/hidden_cache_writer.h"
 
 namespace tern {
@@ -115,6 +116,7 @@ ServedTraffic ImportServedTraffic(const std::string& dir, const TrafficModel& mo
   info.planned_sequences = reader.records().size();
   info.hidden_stored = false;
   info.made_by = {{"served", true}, {"--max-isa", CurrentTarget()}};
+  std::filesystem::remove(HiddenManifestPath(data));  // first: without it no shard is missed
   std::filesystem::remove_all(data);
   HiddenCacheWriter writer(data, info, kShardBytes);
   for (const TrafficRecord& record : reader.records()) {

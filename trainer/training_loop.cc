@@ -257,13 +257,12 @@ void TrainingLoop::KeepIfBest() {
 }
 
 void TrainingLoop::RestoreBest() {
-  if (state_.best->step == state_.step) return;
-  const std::string path = directory_ != nullptr ? directory_->BestPath() : "";
-  const TrainingState saved = ReadShared(path);
-  if (directory_ != nullptr && saved.step != state_.best->step) {
-    throw BadFile({path, "step of the best checkpoint", std::to_string(state_.best->step),
-                   std::to_string(saved.step), "start again with --restart"});
-  }
+  BestRecord& best = *state_.best;
+  if (best.step == state_.step && best.since == 0) return;
+  const TrainingState saved = ReadShared(directory_ != nullptr ? directory_->BestPath() : "");
+  // A run that was killed behind its best step, and went on elsewhere or with other options, need
+  // not find that step the best again; its checkpoint still is.
+  if (saved.best) best = {saved.step, saved.best->score, best.since};
   model_.RefreshWeights();
 }
 
@@ -278,7 +277,6 @@ void TrainingLoop::Finish(LoopSummary& summary) {
         static_cast<double>(options_.tokens_per_step()) / meter_.seconds_per_step();
     summary.mfu = Mfu(meter_.seconds_per_step());
   }
-  summary.best = state_.best;
   if (summary.finished && state_.best) {
     RestoreBest();
     Say("best by " + options_.best_by + ": step " + std::to_string(state_.best->step) + ", " +
@@ -288,6 +286,7 @@ void TrainingLoop::Finish(LoopSummary& summary) {
                    std::to_string(state_.best->since) + " evaluations were no better"
              : ""));
   }
+  summary.best = state_.best;
   if (summary.finished && directory_ != nullptr && !options_.out_dir.empty())
     model_.Export(options_.out_dir);
   summary.best_held_out = state_.best_held_out;

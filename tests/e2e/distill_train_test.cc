@@ -288,6 +288,8 @@ TEST_F(DistillTrainTest, HeadsComeToSeeTheRoot) {
   EXPECT_TRUE(
       std::ranges::any_of(heads.root_weights.span(), [](BFloat16 w) { return w.bits != 0; }));
   ExpectFailure(With(go_on(seeing, dir_ / "blind"), {"--no-root"}), "--no-root: ");
+  for (const char* within : {"", "/medusa_lm_head.safetensors"})
+    ExpectFailure(go_on(seeing + within, seeing), "lies in --out");
   // Root weights are a part of what a run began with.
   const std::string more = dir_ / "more";
   Run(go_on(seeing, more));

@@ -181,6 +181,27 @@ TEST_F(TrainingLoopTest, TheBestStepIsWhatTheRunMakes) {
   }
 }
 
+// As after a kill behind a best step that the run, going on elsewhere, did not find the best again.
+TEST_F(TrainingLoopTest, TheBestCheckpointThereIsIsTheBestStep) {
+  LoopOptions options = BigramOptions(200);
+  options.best_by = "score";
+  const TempDir other;
+  const auto train = [&](const TempDir& dir, double best_norm) {
+    BigramRun run(dir.path(), options);
+    run.model.best_norm = best_norm;
+    run.loop.Resume({});
+    return run.loop.Run();
+  };
+  MakeBigramData(dir_.path());
+  MakeBigramData(other.path());
+  const uint64_t step = train(other, 14).best->step;
+  EXPECT_LT(train(dir_, 8).best->step, step);
+  std::filesystem::copy_file(other / "out/run/best.ckpt", dir_ / "out/run/best.ckpt",
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_EQ(train(dir_, 8).best->step, step);
+  EXPECT_EQ(FinalBytes(dir_.path()), FinalBytes(other.path()));
+}
+
 TEST_F(TrainingLoopTest, PatienceEndsTheRun) {
   MakeBigramData(dir_.path());
   LoopOptions options = BigramOptions(200);
