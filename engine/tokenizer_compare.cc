@@ -18,6 +18,7 @@ std::string_view Bytes(const Tokenizer& tokenizer, TokenId id) {
 }
 
 std::vector<std::string> Texts(const Tokenizer& tokenizer) {
+  using std::string_literals::operator""s;
   std::vector<std::string> texts = {
       "",
       " ",
@@ -27,7 +28,7 @@ std::vector<std::string> Texts(const Tokenizer& tokenizer) {
       "\u4f60\u597d\u4e16\u754c caf\u00e9 cafe\u0301 na\u00efve "
       "\u041f\u0440\u0438\u0432\u0435\u0442"
       " \U0001F600\U0001F680 \u0661\u0662\u0663 \u00bd\u2028x\u3000y",
-      std::string("\xff\xfe broken \xc3 bytes \x00 and NUL", 30),
+      "\xff\xfe broken \xc3 bytes \x00 and NUL"s,
       "\xe2\x96\x81 the mark <0x41> </s> <s> <unk> <|endoftext|> <|eot_id|>",
   };
   for (const AddedToken& token : tokenizer.ControlTokens()) {
