@@ -87,7 +87,7 @@ TEST(ChatTemplateTest, RendersAsJinjaDoes) {
   ASSERT_GE(cases["templates"].size(), 8u);
   for (const json& entry : cases["templates"]) {
     const ChatTemplate chat(entry["source"], "<s>", "</s>");
-    EXPECT_EQ(chat.family(), entry["family"]) << entry["name"];
+    EXPECT_EQ(chat.family(), entry["family"].get<std::string>()) << entry["name"];
     if (!chat.Problem().empty()) continue;
     for (size_t i = 0; i < cases["chats"].size(); ++i) {
       std::vector<ChatMessage> messages;
@@ -117,7 +117,7 @@ TEST(ChatTemplateTest, RendersFunctionsAsJinjaDoes) {
   const auto tools = cases["tools"].get<std::vector<std::string>>();
   for (const json& entry : cases["templates"]) {
     const ChatTemplate chat(entry["source"], "", "<|im_end|>");
-    EXPECT_EQ(chat.family(), entry["family"]);
+    EXPECT_EQ(chat.family(), entry["family"].get<std::string>());
     EXPECT_EQ(chat.CallForm() == ToolCallForm::kWhole, entry["family"] == "llama-3.1");
     ASSERT_TRUE(chat.TakesTools()) << entry["family"];
     for (size_t i = 0; i < cases["chats"].size(); ++i) {
