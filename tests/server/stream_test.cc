@@ -187,6 +187,15 @@ TEST_F(StreamTest, ManyAtOnceGetWhatEachGetsAlone) {
   };
   for (const int parallel : {1, 4}) {
     TestServer many(kClients, TestServer::StoryTemplate(), parallel);
+    std::vector<std::vector<TokenId>> expected;  // before: the number of threads is the process's
+    for (int i = 0; i < kClients; ++i) {
+      GenerationOptions options;
+      options.max_tokens = 50;
+      options.sampling.temperature = 1.0f;
+      options.sampling.seed = static_cast<uint64_t>(i);
+      const std::string prompt(static_cast<size_t>(i + 1), 'a');
+      expected.push_back(many.Alone(prompt, options).token_ids);
+    }
     std::vector<json> got(kClients);
     std::vector<std::thread> threads;
     for (int i = 0; i < kClients; ++i) {
@@ -195,14 +204,7 @@ TEST_F(StreamTest, ManyAtOnceGetWhatEachGetsAlone) {
       });
     }
     for (std::thread& thread : threads) thread.join();
-    for (int i = 0; i < kClients; ++i) {
-      GenerationOptions options;
-      options.max_tokens = 50;
-      options.sampling.temperature = 1.0f;
-      options.sampling.seed = static_cast<uint64_t>(i);
-      const auto expected = many.Alone(std::string(static_cast<size_t>(i + 1), 'a'), options);
-      EXPECT_EQ(got[static_cast<size_t>(i)].at("token_ids"), expected.token_ids);
-    }
+    for (size_t i = 0; i < kClients; ++i) EXPECT_EQ(got[i].at("token_ids"), expected[i]);
   }
 }
 
