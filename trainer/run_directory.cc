@@ -81,14 +81,15 @@ std::optional<std::string> RunDirectory::RollbackTarget(uint64_t step) const {
 }
 
 void RunDirectory::WritePeriodic(const CheckpointHeader& header, const CheckpointBuffers& buffers) {
-  WriteCheckpoint(dir_ + "/" + PeriodicName(header.state.step), header, buffers);
-  DropSuperseded();
+  const std::string path = dir_ + "/" + PeriodicName(header.state.step);
+  WriteCheckpoint(path, header, buffers);
+  DropSuperseded(path);
 }
 
-void RunDirectory::DropSuperseded() {
+void RunDirectory::DropSuperseded(const std::string& newest) {
   const std::vector<Periodic> found = ListPeriodic(dir_);
   for (size_t i = 0; i + kKeep < found.size(); ++i) fs::remove(found[i].path);
-  if (Newest() != StopPath()) fs::remove(StopPath());
+  if (newest != StopPath()) fs::remove(StopPath());
 }
 
 void RunDirectory::WriteStop(const CheckpointHeader& header, const CheckpointBuffers& buffers) {

@@ -43,10 +43,10 @@ class RunDirectory {
   void WriteBest(const CheckpointHeader& header, const CheckpointBuffers& buffers);
   std::string BestPath() const { return dir_ + "/best.ckpt"; }
   void DropNewerThan(uint64_t step);
-  // Keeps the newest two periodic checkpoints, and the one of a stop only where it is the newest. A
-  // run killed before it dropped them does so when it resumes; else it would roll back further than
-  // an uninterrupted one, or leave them for good.
-  void DropSuperseded();
+  // Keeps the newest two periodic checkpoints, and the one of a stop only where it is `newest`, a
+  // path. A run killed before it dropped them does so when it resumes; else it would roll back
+  // further than an uninterrupted one, or leave them for good.
+  void DropSuperseded(const std::string& newest);
   // Forgets the run: checkpoints and metrics.
   void Clear();
 

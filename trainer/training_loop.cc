@@ -98,7 +98,7 @@ bool TrainingLoop::Resume(const ResumeLeniency& leniency) {
     path = directory_->Newest().value_or("");
     if (!path.empty()) {
       CheckSameRun(path, ReadCheckpointHeader(path), Header(), leniency);
-      directory_->DropSuperseded();
+      directory_->DropSuperseded(path);
     }
   }
   path = BroadcastText(group_, path);
@@ -259,10 +259,17 @@ void TrainingLoop::KeepIfBest() {
 void TrainingLoop::RestoreBest() {
   BestRecord& best = *state_.best;
   if (best.step == state_.step && best.since == 0) return;
-  const TrainingState saved = ReadShared(directory_ != nullptr ? directory_->BestPath() : "");
+  const std::string path = directory_ != nullptr ? directory_->BestPath() : "";
+  const TrainingState saved = ReadShared(path);
   // A run that was killed behind its best step, and went on elsewhere or with other options, need
-  // not find that step the best again; its checkpoint still is.
-  if (saved.best) best = {saved.step, saved.best->score, best.since};
+  // not find that step the best again; its checkpoint, which replaced a worse one, still is.
+  const bool better =
+      saved.best && saved.best->step == saved.step && saved.best->score > best.score;
+  if (better) best = {saved.step, saved.best->score, best.since};
+  if (directory_ != nullptr && saved.step != best.step) {
+    throw BadFile({path, "step of the best checkpoint", std::to_string(best.step),
+                   std::to_string(saved.step), "start again with --restart"});
+  }
   model_.RefreshWeights();
 }
 

@@ -200,6 +200,10 @@ TEST_F(TrainingLoopTest, TheBestCheckpointThereIsIsTheBestStep) {
                              std::filesystem::copy_options::overwrite_existing);
   EXPECT_EQ(train(dir_, 8).best->step, step);
   EXPECT_EQ(FinalBytes(dir_.path()), FinalBytes(other.path()));
+  // One that is no better is not the run's.
+  std::filesystem::copy_file(dir_ / "out/run/step-0000000200.ckpt", other / "out/run/best.ckpt",
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_THROW(train(other, 14), Error);
 }
 
 TEST_F(TrainingLoopTest, PatienceEndsTheRun) {
